@@ -1,0 +1,32 @@
+"""The contract of a codec, and the one that does nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol, final
+
+from torch import nn
+
+from unspool.types import State, Video
+
+
+class Codec(Protocol):
+    """Both ways stream: a state goes in and comes back, {} at the start. Chunked must equal one-shot."""
+
+    def encode(self, video: Video, state: State) -> tuple[Video, State]:
+        """Video (B, T, 3, H, W) in [-1, 1] -> latents (B, T', C, H', W')."""
+        ...
+
+    def decode(self, latents: Video, state: State) -> tuple[Video, State]:
+        """Latents -> video."""
+        ...
+
+
+@final
+class Pixels(nn.Module):
+    """Latents are the pixels."""
+
+    def encode(self, video: Video, state: State) -> tuple[Video, State]:
+        return video, state
+
+    def decode(self, latents: Video, state: State) -> tuple[Video, State]:
+        return latents, state

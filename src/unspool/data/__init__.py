@@ -1,0 +1,62 @@
+"""Where clips come from: procedural worlds and folders of videos, behind one call."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from unspool.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WORLDS = ("duel",)
+
+
+class ClipSource(Protocol):
+    """Clips by global sample index: (B,) int64 -> (B, frames, H, W, 3) uint8, a pure function of (seed, index)."""
+
+    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray: ...
+
+
+def open_source(data: str | Path, size: int, split: Literal["train", "test", "seen", "unseen"] = "train") -> ClipSource:
+    """A clip source by what a user types: `duel`, `duel:fighters=1,clutter=0`, or the path of a folder of videos.
+
+    A world's name wins over a folder of that name; `./duel` is the folder. split: a world tells apart what was seen in
+    training and what was not, a folder only train and test; "test" is a world's "unseen", and both "seen" and "unseen"
+    are a folder's "test". Raises UserError for an unknown world, option or folder.
+    """
+    if split not in ("train", "test", "seen", "unseen"):
+        raise UserError(f"unknown split {split!r}: train, test, seen or unseen")
+    name, _, options = str(data).partition(":")
+    if isinstance(data, str) and name in WORLDS:
+        from unspool.data.worlds.duel import Duel
+
+        chosen: dict[str, Any] = {"size": size, "split": "unseen" if split == "test" else split}
+        return Duel(**chosen, **_options(data, options, Duel))
+    if isinstance(data, str) and not Path(data).exists() and "/" not in data:
+        near = difflib.get_close_matches(name, WORLDS, n=1, cutoff=0.4)
+        meant = f"did you mean {near[0]!r}?" if near else f"worlds: {', '.join(WORLDS)}"
+        raise UserError(f"{data!r} is neither a folder here nor a world; {meant}")
+    from unspool.data.folder import VideoFolder
+
+    return VideoFolder(data, size, split="train" if split == "train" else "test")
+
+
+def _options(data: str, text: str, world: type) -> dict[str, Any]:
+    """`fighters=1,speed=0.5` as keyword arguments of a world."""
+    known = sorted(set(inspect.signature(world).parameters) - {"size", "split"})
+    options: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"options: {', '.join(known)}"
+            raise UserError(f"{data!r} has an unknown option {key!r}; {meant}")
+        try:
+            options[key] = float(value) if "." in value else int(value)
+        except ValueError:
+            raise UserError(f"{data!r}: {key} needs a number, as in {key}=1") from None
+    return options

@@ -1,0 +1,67 @@
+"""The contract of a memory: a layer that mixes tokens with a state of fixed size.
+
+Shapes: clean (B, T, N, D); noisy (B, F, N, D) for one flight, (B, G, F, N, D) for all groups of a training pass; every leaf
+of a state is batch-first. `read` returns no state, so noisy frames cannot commit to one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+from unspool.types import Cond, State, Tokens
+
+
+class Memory(nn.Module, ABC):
+    """Three verbs: `write` clean tokens, `read` from noisy ones, `scan` both in parallel for training."""
+
+    @abstractmethod
+    def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
+        """The empty state of `batch` rollouts over token grids of (rows, columns)."""
+
+    @abstractmethod
+    def write(self, clean: Tokens, state: State, cond: Cond) -> tuple[Tokens, State]:
+        """Take clean frames in, oldest first. Returns what each of them sees, (B, T, N, D), and the state after the last."""
+
+    @abstractmethod
+    def read(self, noisy: Tokens, view: State, cond: Cond) -> Tokens:
+        """What the noisy frames of one flight see of the state (as `prepare` left it) and of each other, (B, F, N, D)."""
+
+    def prepare(self, state: State, grid: tuple[int, int]) -> State:
+        """The state as `read` wants it: whatever stays constant while a chunk is denoised is computed here, once."""
+        return state
+
+    def scan(
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond
+    ) -> tuple[Tokens, Tokens, State]:
+        """Write all clean frames and read every group g from the state after `starts[g]` of them.
+
+        The obvious loop over `write` and `read`; a faster one must equal it. noisy (B, G, F, N, D), noisy_cond.emb
+        (B, G, F, D). state None is the empty one, known to be so without looking. Returns clean (B, T, N, D), noisy
+        (B, G, F, N, D) and the state after the last clean frame.
+        """
+        if state is None:
+            state = self.start(len(noisy), grid=noisy_cond.grid, device=noisy.device, dtype=noisy.dtype)
+        seen: list[Tokens] = []
+        reads: dict[int, Tokens] = {}
+        done = 0
+        for g in sorted(range(len(starts)), key=starts.__getitem__):
+            if starts[g] > done:
+                out, state = self.write(clean[:, done : starts[g]], state, part(clean_cond, done, starts[g]))
+                seen.append(out)
+                done = starts[g]
+            view = self.prepare(state, noisy_cond.grid)
+            reads[g] = self.read(noisy[:, g], view, noisy_cond._replace(emb=noisy_cond.emb[:, g]))
+        if done < clean.shape[1]:
+            out, state = self.write(clean[:, done:], state, part(clean_cond, done, clean.shape[1]))
+            seen.append(out)
+        noisy_out = torch.stack([reads[g] for g in range(len(starts))], 1)
+        return torch.cat(seen, 1) if seen else clean, noisy_out, state
+
+
+def part(cond: Cond, first: int, last: int) -> Cond:
+    """The columns first .. last - 1 of a Cond of clean frames."""
+    present = None if cond.present is None else cond.present[:, first:last]
+    return cond._replace(emb=cond.emb[:, first:last], order=cond.order[first:last], present=present)

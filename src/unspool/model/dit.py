@@ -1,0 +1,263 @@
+"""The video transformer: patches of frames, per-frame adaptive norm (DiT, 2212.09748), blocks that hold a list of memories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, final
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from unspool.blend import AlphaBlend, Blend
+from unspool.context import Cached, Context
+from unspool.memory.base import Memory
+from unspool.model.video import Reader, VideoModel
+from unspool.types import Cond, Levels, State, Tokens, Video
+
+
+class Block(nn.Module):
+    """Each memory, then an MLP: x += gate * branch(norm(x) * (1 + scale) + shift), with shift, scale, gate per frame."""
+
+    def __init__(self, width: int, memories: Sequence[Memory]) -> None:
+        super().__init__()
+        self.memories = nn.ModuleList(memories)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+
+    def write(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> tuple[Tokens, State]:
+        after = {}
+        for i, memory in enumerate(self.memories):
+            out, after[str(i)] = memory.write(self._enter(x, i, mods), states[str(i)], cond)
+            x = self._leave(x, out, i, mods)
+        return self._feed(x, mods), after
+
+    def read(self, x: Tokens, views: State, cond: Cond, mods: Tensor) -> Tokens:
+        for i, memory in enumerate(self.memories):
+            x = self._leave(x, memory.read(self._enter(x, i, mods), views[str(i)], cond), i, mods)
+        return self._feed(x, mods)
+
+    def scan(
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], states: State | None,
+        conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor],
+    ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
+        after = {}
+        for i, memory in enumerate(self.memories):
+            state = None if states is None else states[str(i)]
+            entered = self._enter(clean, i, mods[0]), self._enter(noisy, i, mods[1])
+            clean_out, noisy_out, after[str(i)] = memory.scan(*entered, starts, state, *conds)
+            clean, noisy = self._leave(clean, clean_out, i, mods[0]), self._leave(noisy, noisy_out, i, mods[1])
+        return self._feed(clean, mods[0]), self._feed(noisy, mods[1]), after
+
+    def _mods(self, i: int, mods: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shift, scale, gate = (mods[..., i, :, :] + self.bias[i].to(mods))[..., None, :].unbind(-3)
+        return shift, scale, gate
+
+    def _enter(self, x: Tokens, i: int, mods: Tensor) -> Tokens:
+        shift, scale, _ = self._mods(i, mods)
+        return self.norm(x) * (1 + scale) + shift
+
+    def _leave(self, x: Tokens, out: Tokens, i: int, mods: Tensor) -> Tokens:
+        return x + self._mods(i, mods)[2] * out
+
+    def _feed(self, x: Tokens, mods: Tensor) -> Tokens:
+        i = len(self.memories)
+        return self._leave(x, self.mlp(self._enter(x, i, mods)), i, mods)
+
+
+@final
+class VideoTransformer(VideoModel):
+    """A diffusion transformer over frames cut into patches; the past enters through `memories` and `context`.
+
+    shape: (C, H, W) of a frame. memories: makes the memories of one block. chunk: frames of a flight that see each other both
+    ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives;
+    either way the model returns velocities. controls: features of an action per frame, 0 for none.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        patch: int,
+        width: int,
+        depth: int,
+        memories: Callable[[], Sequence[Memory]],
+        chunk: int = 1,
+        context: Context | None = None,
+        blend: Blend | None = None,
+        predict: Literal["velocity", "clean"] = "clean",
+        controls: int = 0,
+    ) -> None:
+        super().__init__()
+        self.shape, self.patch, self.chunk = shape, patch, chunk
+        self.grid = (shape[1] // patch, shape[2] // patch)
+        self.context: Context = context or Cached()
+        self.blend = blend or AlphaBlend()
+        self.predict = predict
+        pixels = shape[0] * patch * patch
+        self.enter = nn.Linear(pixels, width)
+        self.blocks = nn.ModuleList(Block(width, memories()) for _ in range(depth))
+        self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
+        self.control = nn.Linear(controls, width, bias=False) if controls else None
+        self.parts = len(self.blocks[0].memories) + 1
+        self.modulation = nn.Linear(width, (3 * self.parts + 2) * width)  # shared by all blocks; each adds its bias (PixArt)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.leave = nn.Linear(width, pixels)
+        self.register_buffer("place", _places(self.grid, width), persistent=False)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    # -- the three verbs ------------------------------------------------------------------------------------------------
+
+    def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
+        device = torch.device(device)
+        inner = self.enter.weight.dtype
+        return {
+            "at": torch.zeros(batch, device=device, dtype=torch.int64),
+            "seed": seed.to(device),
+            "context": self.context.start(batch, self.shape, device=device, dtype=dtype),
+            "blocks": {
+                str(b): {
+                    str(i): memory.start(batch, grid=self.grid, device=device, dtype=inner)
+                    for i, memory in enumerate(block.memories)
+                }
+                for b, block in enumerate(self.blocks)
+            },
+        }
+
+    def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
+        frames = clean.shape[1]
+        if frames == 0:
+            return state
+        level = clean.new_zeros(clean.shape[:2]) if level is None else level
+        emb, mods, _ = self._embed(level, control)
+        cond = Cond(emb, self.grid, tuple(range(frames)))
+        x = self._patches(clean)
+        blocks = {}
+        for b, block in enumerate(self.blocks):
+            x, blocks[str(b)] = block.write(x, state["blocks"][str(b)], cond, mods)
+        context = self.context.remember(clean, state["context"])
+        return {**state, "at": state["at"] + frames, "context": context, "blocks": blocks}
+
+    def reader(self, state: State) -> Reader:
+        views = {
+            str(b): {
+                str(i): memory.prepare(state["blocks"][str(b)][str(i)], self.grid)
+                for i, memory in enumerate(block.memories)
+            }
+            for b, block in enumerate(self.blocks)
+        }
+
+        def read(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
+            noisy, levels, exists, ahead = self._in_front(x, level, present, state["context"])
+            if control is not None and ahead:
+                control = torch.cat([control.new_zeros(len(control), ahead, control.shape[2]), control], 1)
+            emb, mods, last = self._embed(levels, control)
+            cond = Cond(emb, self.grid, self._order(x.shape[1]), -ahead, exists)
+            tokens = self._patches(noisy)
+            for b, block in enumerate(self.blocks):
+                tokens = block.read(tokens, views[str(b)], cond, mods)
+            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:])
+
+        return read
+
+    def denoise(
+        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
+    ) -> Video:
+        return self.reader(state)(x, level, present=present, control=control)
+
+    # -- the parallel pass ----------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        clean: Video,
+        x: Video,
+        level: Levels,
+        starts: tuple[int, ...],
+        state: State | None = None,
+        *,
+        context_level: Levels | None = None,
+        control: Tensor | None = None,
+    ) -> tuple[Video, State]:
+        if self.context.frames:  # the obvious loop
+            return super().forward(clean, x, level, starts, state, context_level=context_level, control=control)
+        context_level = clean.new_zeros(clean.shape[:2]) if context_level is None else context_level
+        clean_control, noisy_control = None, None
+        if control is not None:
+            columns = torch.tensor(starts, device=x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
+            clean_control, noisy_control = control[:, : clean.shape[1]], control[:, columns]
+        clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
+        emb, mods, last = self._embed(level, noisy_control)
+        clean_cond = Cond(clean_emb, self.grid, tuple(range(clean.shape[1])))
+        noisy_cond = Cond(emb, self.grid, self._order(x.shape[2]))
+        a, b = self._patches(clean), self._patches(x)
+        blocks = {}
+        for i, block in enumerate(self.blocks):
+            states = None if state is None else state["blocks"][str(i)]
+            a, b, blocks[str(i)] = block.scan(a, b, starts, states, (clean_cond, noisy_cond), (clean_mods, mods))
+        if state is None:
+            zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
+            state = {"at": zero, "seed": zero, "context": {}}
+        after = {**state, "at": state["at"] + clean.shape[1], "blocks": blocks}
+        return self._velocity(b, x, level, last), after
+
+    # -- parts ----------------------------------------------------------------------------------------------------------
+
+    def _order(self, flight: int) -> tuple[int, ...]:
+        """Context frames see what is older; flight frames see chunks up to their own."""
+        return tuple(range(-self.context.frames, 0)) + tuple(j // self.chunk for j in range(flight))
+
+    def _in_front(
+        self, x: Video, level: Levels, present: Tensor | None, context: State
+    ) -> tuple[Video, Levels, Tensor | None, int]:
+        """The flight with the context's clean frames in front of it, and how many these are."""
+        ahead = self.context.frames
+        if not ahead:
+            return x, level, present, 0
+        filled = torch.arange(ahead, device=x.device) >= ahead - context["count"][:, None]
+        here = torch.ones(x.shape[:2], device=x.device, dtype=torch.bool) if present is None else present
+        noisy = torch.cat([context["last"].to(x), x], 1)
+        return noisy, torch.cat([level.new_zeros(len(x), ahead), level], 1), torch.cat([filled, here], 1), ahead
+
+    def _embed(self, level: Levels, control: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """emb (..., D); mods (..., parts, 3, D) for the blocks; last (..., 2, D) for the output layer."""
+        emb = self.level(_sinusoids(level * 1000).to(self.enter.weight.dtype))
+        if self.control is not None and control is not None:
+            emb = emb + self.control(control.to(emb))
+        mods = self.modulation(nn.functional.silu(emb))
+        width = emb.shape[-1]
+        blocks, last = mods.split([3 * self.parts * width, 2 * width], -1)
+        return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
+
+    def _patches(self, video: Video) -> Tokens:
+        """(..., F, C, H, W) -> (..., F, N, D)."""
+        patches = rearrange(video, "... c (y p) (x q) -> ... (y x) (c p q)", p=self.patch, q=self.patch)
+        return self.enter(patches.to(self.enter.weight.dtype)) + self.place.to(self.enter.weight.dtype)
+
+    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor) -> Video:
+        shift, scale = last[..., None, :].unbind(-3)
+        out = self.leave(self.norm(tokens) * (1 + scale) + shift)
+        out = rearrange(
+            out, "... (y x) (c p q) -> ... c (y p) (x q)", y=self.grid[0], p=self.patch, q=self.patch
+        ).to(x.dtype)  # fmt: skip
+        return out if self.predict == "velocity" else self.blend.velocity(x, out, level)
+
+
+def _sinusoids(t: Tensor, dim: int = 256) -> Tensor:
+    """(...,) -> (..., dim): the sinusoidal embedding made for timesteps 0 .. 1000."""
+    freqs = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angle = t[..., None].float() * freqs
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
+def _places(grid: tuple[int, int], width: int) -> Tensor:
+    """(N, D): fixed sinusoids of row and column, so that a token knows where it stands."""
+    rows, columns = grid
+    freqs = 50.0 ** (-torch.arange(width // 4) / (width // 4))
+    y = torch.arange(rows)[:, None, None].expand(rows, columns, 1) * freqs
+    x = torch.arange(columns)[None, :, None].expand(rows, columns, 1) * freqs
+    return torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], -1).reshape(rows * columns, width)

@@ -1,0 +1,80 @@
+"""What a video model is: three verbs over a state that is a value, and one parallel pass for training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from unspool.types import Levels, State, Video
+
+Reader = Callable[..., Video]
+"""(x (B, F, C, H, W), level (B, F), *, present=None, control=None) -> velocity (B, F, C, H, W), at one fixed state."""
+
+
+class VideoModel(nn.Module, ABC):
+    """`start` gives an empty state, `denoise` predicts velocities given a state, `remember` takes clean frames into it.
+
+    shape is (C, H, W) of one frame. Column j of a flight is absolute frame state["at"] + j.
+    """
+
+    shape: tuple[int, int, int]
+
+    @abstractmethod
+    def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
+        """The empty state of `batch` rollouts; seed (B,) int64 tells their futures apart."""
+
+    @abstractmethod
+    def denoise(
+        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
+    ) -> Video:
+        """Velocity of the noisy frames x (B, F, C, H, W) at level (B, F). The state is read, never changed."""
+
+    @abstractmethod
+    def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
+        """The state after these clean frames (B, T, C, H, W); level (B, T) is the context noise they carry, told."""
+
+    def reader(self, state: State) -> Reader:
+        """`denoise` at a fixed state: a model prepares here what stays constant while a chunk is denoised."""
+        return lambda x, level, **kwargs: self.denoise(x, level, state, **kwargs)
+
+    def forward(
+        self,
+        clean: Video,
+        x: Video,
+        level: Levels,
+        starts: tuple[int, ...],
+        state: State | None = None,
+        *,
+        context_level: Levels | None = None,
+        control: Tensor | None = None,
+    ) -> tuple[Video, State]:
+        """All groups of a training pass: x (B, G, F, C, H, W), level (B, G, F), clean (B, T, C, H, W).
+
+        forward(...)[0][:, g] == denoise(x[:, g], level[:, g], remember(clean[:, :starts[g]], state)). This default is that
+        loop. control (B, >= T, K) is aligned with the clip. Returns the velocities and the state after all clean frames.
+        """
+        if state is None:
+            zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
+            state = self.start(len(x), seed=zero, device=x.device, dtype=x.dtype)
+
+        def take(t: Tensor | None, first: int, last: int) -> Tensor | None:
+            return None if t is None else t[:, first:last]
+
+        reads: dict[int, Video] = {}
+        done = 0
+        for g in sorted(range(len(starts)), key=starts.__getitem__):
+            if starts[g] > done:
+                span = (done, starts[g])
+                levels, controls = take(context_level, *span), take(control, *span)
+                state = self.remember(clean[:, slice(*span)], state, level=levels, control=controls)
+                done = starts[g]
+            controls = take(control, starts[g], starts[g] + x.shape[2])
+            reads[g] = self.denoise(x[:, g], level[:, g], state, control=controls)
+        if done < clean.shape[1]:
+            end = clean.shape[1]
+            levels, controls = take(context_level, done, end), take(control, done, end)
+            state = self.remember(clean[:, done:], state, level=levels, control=controls)
+        return torch.stack([reads[g] for g in range(len(starts))], 1), state

@@ -1,0 +1,1 @@
+"""Layers that know nothing of video generation: norms, rotary positions, masks, attention."""

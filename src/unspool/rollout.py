@@ -1,0 +1,171 @@
+"""The one denoising loop.
+
+    rollout = begin(model, context, seed=seed)
+    for chunk in stream(model, blend, plan, rollout, frames=893):
+        chunk.frames        # (B, n, C, H, W), clean
+        chunk.rollout       # the value to save, resume, rewind or fork
+
+A flight of noisy frames stands behind the state. Row by row of the plan its levels fall; when the first `hop` frames are clean
+they are shown and remembered, the flight moves up and noise enters at its end. That is all, for every schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unspool.blend import Blend
+from unspool.errors import UserError
+from unspool.model.video import VideoModel
+from unspool.noise import FrameNoise
+from unspool.schedule import Plan
+from unspool.solver import Solver, euler
+from unspool.types import Levels, State, Video
+
+Source = Callable[..., Video]
+"""(seed (B,), at (B,), frames, row=0) -> Video (B, frames, C, H, W): what enters the flight. FrameNoise by default."""
+
+
+class Rollout(NamedTuple):
+    """A rollout as a value. window (B, redo + W - hop, C, H, W): the frames in flight, noise enters behind them when the next
+    chunk begins ((B, redo, ...) before the first); pending (B, P, C, H, W): frames denoised but not shown yet; codec: state of
+    the streaming decoder."""
+
+    state: State
+    window: Video
+    pending: Video
+    codec: State
+
+
+class Chunk(NamedTuple):
+    """frames (B, n, C, H, W), clean; at (B,): absolute index of the first; levels (B, F): the flight after this chunk's
+    descent, before it moved up; rollout: what to go on from, None once the flight has been drained."""
+
+    frames: Video
+    at: Tensor
+    levels: Levels
+    rollout: Rollout | None
+
+
+@torch.no_grad()
+def begin(model: VideoModel, context: Video, *, seed: Tensor | int, redo: int = 0, level: float | None = None) -> Rollout:
+    """A rollout that goes on from context frames (B, T, C, H, W), T = 0 for none.
+
+    seed: (B,) int64 or one int s for seeds s .. s + B - 1. redo: the plan's: so many of the context's last frames are not
+    remembered yet, they will be generated again. level: context noise that these frames carry, told to the model.
+    """
+    batch = len(context)
+    if not isinstance(seed, Tensor):
+        seed = seed + torch.arange(batch)
+    if context.shape[1] < redo:
+        raise UserError(f"the context has {context.shape[1]} frames, but {redo} of them are to be generated again")
+    state = model.start(batch, seed=seed.to(context.device), device=context.device, dtype=context.dtype)
+    kept = context.shape[1] - redo
+    told = None if level is None else context.new_full((batch, kept), level)
+    state = model.remember(context[:, :kept], state, level=told)
+    return Rollout(state, context[:, kept:], context[:, :0], {})
+
+
+def stream(
+    model: VideoModel,
+    blend: Blend,
+    plan: Plan,
+    rollout: Rollout,
+    *,
+    source: Source | None = None,
+    controls: Callable[[Tensor, int], Tensor] | None = None,
+    frames: int | None = None,
+    drain: bool = False,
+    solver: Solver = euler,
+    grad: Literal["none", "last", "all"] = "none",
+) -> Iterator[Chunk]:
+    """Denoise without end, chunk by chunk.
+
+    source: what enters the flight (default: noise, a pure function of seed and absolute frame). controls: (at, frames) ->
+    (B, frames, K), actions of absolute frames. frames: show so many and stop; by default the endless run is CUT there, so the
+    result is a prefix of the longer video and can be resumed; with drain=True the flight empties instead, with fewer
+    evaluations, and the last chunks cannot be resumed. grad: which evaluations of a chunk carry gradient.
+
+    Raises UserError when `frames` is not positive or the rollout was made under another plan.
+    """
+    if frames is not None and frames < 1:
+        raise UserError(f"frames must be at least 1, not {frames}")
+    source = source or FrameNoise(model.shape)
+    state, window, pending, codec = rollout
+    flight, left = plan.redo + plan.frames, frames
+    warmup, loop = plan.warmup.to(window.device), plan.loop.to(window.device)
+    if window.shape[1] not in (plan.redo, flight - plan.hop):
+        raise UserError(
+            f"this rollout has {window.shape[1]} frames in flight, but the plan wants {flight - plan.hop}: "
+            "go on with the lag, chunk and steps it was begun with"
+        )
+    if pending.shape[1]:
+        shown = pending if left is None else pending[:, :left]
+        first = state["at"] + plan.redo - pending.shape[1]
+        left = None if left is None else left - shown.shape[1]
+        yield Chunk(shown, first, loop[-1].expand(len(window), -1), Rollout(state, window, pending[:, shown.shape[1] :], codec))
+    if window.shape[1] == plan.redo and len(warmup) > 1 and left != 0:  # nothing in flight yet
+        window = _enter(blend, source, window, state, warmup[0], plan.redo)
+        window = _descend(model, blend, warmup, window, state, controls, solver, grad)
+
+    while left is None or left > 0:
+        keep = flight
+        if drain and left is not None:  # columns past the last whole chunk that is asked for do not exist
+            keep = min(flight, plan.redo + -(-left // plan.chunk) * plan.chunk)
+        if window.shape[1] < flight:
+            window = _enter(blend, source, window, state, loop[0, :keep], plan.redo)
+        window = _descend(model, blend, loop[:, :keep], window[:, :keep], state, controls, solver, grad)
+        hop = min(plan.hop, keep - plan.redo)
+        clean, first = window[:, plan.redo : plan.redo + hop], state["at"] + plan.redo
+        with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
+            state = model.remember(window[:, :hop], state, control=controls(state["at"], hop) if controls else None)
+        window = window[:, hop:]
+        shown = clean if left is None else clean[:, :left]
+        left = None if left is None else left - shown.shape[1]
+        after = Rollout(state, window, clean[:, shown.shape[1] :], codec)
+        yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if keep < flight or (drain and left == 0) else after)
+
+
+@torch.no_grad()
+def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Tensor, redo: int) -> Video:
+    """Fill the flight up to levels (F,): noise enters behind; the `redo` frames in front, clean by now, fall back.
+
+    Row 0 of a frame's noise is what it was first made from; falling back uses row 1.
+    """
+    seed, at, held = state["seed"], state["at"], window.shape[1]
+    if redo:
+        noise = source(seed, at, redo, 1).to(window)
+        again = blend.blend(window[:, :redo], noise, levels[:redo].expand(len(window), -1).to(window))
+        window = torch.cat([again, window[:, redo:]], 1)
+    if len(levels) > held:
+        window = torch.cat([window, source(seed, at + held, len(levels) - held, 0).to(window)], 1)
+    return window
+
+
+def _descend(
+    model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State,
+    controls: Callable[[Tensor, int], Tensor] | None, solver: Solver, grad: str,
+) -> Video:  # fmt: skip
+    """Walk x down the rows (R, F) of levels: here, and only here, levels fall."""
+    outer = torch.is_grad_enabled()
+    read = None
+    for row in range(len(rows) - 1):
+        wanted = outer and (grad == "all" or (grad == "last" and row == len(rows) - 2))
+        with torch.set_grad_enabled(wanted):
+            if read is None or (wanted and grad == "last"):
+                read = model.reader(state)
+                control = controls(state["at"], x.shape[1]) if controls else None
+            level, to = (rows[r].expand(len(x), -1).to(x.dtype) for r in (row, row + 1))
+            x = solver(lambda y, at, read=read: read(y, at, control=control), blend, x, level, to)
+    return x
+
+
+def fork(rollout: Rollout, seed: Tensor | int) -> Rollout:
+    """The same past under another seed: what is remembered and in flight stays, what enters from now on differs."""
+    batch = len(rollout.state["seed"])
+    if not isinstance(seed, Tensor):
+        seed = seed + torch.arange(batch)
+    return rollout._replace(state={**rollout.state, "seed": seed.to(rollout.state["seed"])})

@@ -1,0 +1,153 @@
+"""Who is how noisy, when.
+
+`Staircase` plans a rollout: a matrix of levels, rows are moments, columns are the frames of the flight. `Independent` draws
+training levels. Time is schedule time: one chunk's full descent from noise to clean takes 1; `grid` maps time to level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple, Protocol, final
+
+import torch
+from torch import Tensor
+
+from unspool import noise as rng
+from unspool.errors import UserError
+from unspool.types import Levels
+
+Grid = Callable[[Tensor], Tensor]
+
+
+def linear(time: Tensor) -> Tensor:
+    """level = time."""
+    return time
+
+
+def cosine(time: Tensor) -> Tensor:
+    """level = sin^2(pi time / 2), the cosine grid of IADB's sampler (small steps near noise and near clean)."""
+    return torch.sin(time * (math.pi / 2)) ** 2
+
+
+class Plan(NamedTuple):
+    """Levels of a rollout. warmup (R0, redo + W), loop (R, redo + W): consecutive rows are one solver step apart.
+
+    `warmup` is walked once, `loop` for ever: after each walk the first `hop` columns beyond `redo` are clean, leave, and the
+    rest moves up. `redo` leading columns are frames already shown that the method generates again; they are never emitted and
+    fall back to loop[0] after each hop. `top` is the level at which frames enter.
+    """
+
+    warmup: Tensor
+    loop: Tensor
+    chunk: int
+    hop: int
+    redo: int = 0
+    top: float = 1.0
+
+    @property
+    def frames(self) -> int:
+        """W: frames of the flight, without `redo`."""
+        return self.loop.shape[1] - self.redo
+
+    @property
+    def evaluations(self) -> float:
+        """Frame-forwards of the network per emitted frame in the loop, remembering not counted."""
+        return (self.loop.shape[0] - 1) * self.loop.shape[1] / self.hop
+
+
+@final
+@dataclass(frozen=True)
+class Staircase:
+    """Each chunk of frames trails the one before it by `lag`, in schedule time: one family for all rollouts.
+
+    lag 1 = chunk by chunk, 1/K = progressive over K chunks (PA-VDM 2410.08151), 0 = full sequence (give `chunks`).
+    steps: solver steps of one full descent. chunk: frames that share a level. chunks: chunks in flight, by default as few as
+    keep one chunk leaving every lag * steps steps.
+
+    Raises UserError when lag * steps is not whole, or when no frame could ever leave.
+    """
+
+    steps: int = 8
+    chunk: int = 1
+    lag: float | Fraction = 1
+    chunks: int | None = None
+    grid: Grid = linear
+    redo: int = 0
+
+    @property
+    def stride(self) -> int:
+        """m = lag * steps: steps between one chunk and the next, a whole number (floats fail at 1/49: snapped first)."""
+        if not 0 <= self.lag <= 1:
+            raise UserError(f"lag must be within 0 .. 1, not {self.lag}")
+        exact = Fraction(self.lag).limit_denominator(10_000) * self.steps
+        if exact.denominator != 1:
+            near = sorted({Fraction(m, self.steps) for m in (math.floor(exact), math.ceil(exact))})
+            raise UserError(
+                f"lag * steps must be a whole number, but {self.lag} * {self.steps} = {float(exact):g}; "
+                f"with {self.steps} steps the nearest lags are {' and '.join(map(str, near))}"
+            )
+        return int(exact)
+
+    def plan(self) -> Plan:
+        """The matrix of levels. Raises UserError for an impossible configuration."""
+        if self.steps < 1 or self.chunk < 1 or self.redo < 0 or (self.chunks is not None and self.chunks < 1):
+            raise UserError("steps, chunk and chunks must be at least 1, redo at least 0")
+        steps, m = self.steps, self.stride
+        if m == 0 and self.chunks is None:
+            raise UserError("lag 0 denoises the whole flight together: say of how many chunks (chunks=K)")
+        count = self.chunks if self.chunks is not None else -(-steps // m)
+        if m * count >= steps:  # a chunk leaves every m rows
+            warm_rows, first, loop_rows, hop = steps - m + 1, steps - m, m + 1, self.chunk
+        else:  # the whole flight leaves
+            warm_rows, first, loop_rows, hop = 1, 0, steps + (count - 1) * m + 1, count * self.chunk
+        warmup = self._levels(range(warm_rows), count)
+        loop = self._levels(range(first, first + loop_rows), count)
+        return Plan(warmup, loop, self.chunk, hop, self.redo)
+
+    def _levels(self, rows: range, count: int) -> Tensor:
+        """Rows of levels, integer arithmetic until the division: time[k, r] = clamp(1 + k m / S - r / S, 0, 1)."""
+        r = torch.tensor(list(rows))[:, None]
+        k = torch.arange(count).repeat_interleave(self.chunk)[None]
+        k = torch.cat([torch.zeros(1, self.redo, dtype=k.dtype), k], dim=1)
+        ticks = (self.steps + k * self.stride - r).clamp(0, self.steps)
+        level = self.grid(ticks.double() / self.steps)
+        return level.float().where((ticks > 0) & (ticks < self.steps), (ticks / self.steps).float())
+
+
+class Law(Protocol):
+    """Law of the noise levels in training: keys (B,) and frames T -> Levels (B, T)."""
+
+    def __call__(self, key: Tensor, frames: int) -> Levels: ...
+
+
+@final
+@dataclass(frozen=True)
+class Independent:
+    """Every chunk of frames draws its own level, uniform in (0, 1) (Diffusion Forcing, 2407.01392).
+
+    shift > 1 moves mass to high noise: level -> shift * level / (1 + (shift - 1) * level).
+    clean: probability that a frame is given clean (level 0); such frames carry no loss (FAR uses 0.1).
+    """
+
+    chunk: int = 1
+    shift: float = 1.0
+    clean: float = 0.0
+
+    def __call__(self, key: Tensor, frames: int) -> Levels:
+        count = -(-frames // self.chunk)
+        u = rng.uniform(rng.fold(key, 0), count)
+        level = self.shift * u / (1 + (self.shift - 1) * u)
+        level = level.where(rng.uniform(rng.fold(key, 1), count) >= self.clean, 0.0)
+        return level.repeat_interleave(self.chunk, dim=-1)[..., :frames]
+
+
+@final
+@dataclass(frozen=True)
+class Together:
+    """One level for all frames of a clip: full-sequence diffusion."""
+
+    def __call__(self, key: Tensor, frames: int) -> Levels:
+        return rng.uniform(rng.fold(key, 0), 1).expand(*key.shape, frames)

@@ -1,0 +1,119 @@
+"""States, rollouts and weights as safetensors; whatever is written is written aside and then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspool.errors import UserError
+from unspool.types import State
+
+
+def flatten(state: State, prefix: str = "") -> dict[str, Tensor]:
+    """A nested state as one level of dotted names."""
+    flat: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            flat[prefix + name] = value
+        else:
+            flat |= flatten(value, f"{prefix}{name}.")
+    return flat
+
+
+def unflatten(flat: Mapping[str, Tensor]) -> State:
+    """The inverse of `flatten`; empty branches are gone."""
+    state: State = {}
+    for name, value in flat.items():
+        *path, leaf = name.split(".")
+        branch = state
+        for step in path:
+            branch = branch.setdefault(step, {})
+        branch[leaf] = value
+    return state
+
+
+def size(state: State) -> int:
+    """Bytes of all leaves."""
+    return sum(t.numel() * t.element_size() for t in flatten(state).values())
+
+
+def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file or folder aside, in the same folder, and rename it: it is there whole or not at all.
+
+    Raises UserError when it cannot be written (no permission, full disk).
+    """
+    path = Path(path)
+    aside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        write(aside / path.name)
+        if path.is_dir() and not path.is_symlink():
+            os.replace(path, aside / "old")
+        os.replace(aside / path.name, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder: renamed first, so that half of it is never taken for the whole."""
+    aside = folder.with_name(f".{folder.name}.old")
+    os.replace(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Atomic; tensors are made contiguous and unshared."""
+    from safetensors.torch import save_file
+
+    owned = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+
+    def write(aside: Path) -> None:
+        try:
+            save_file(owned, aside, dict(metadata or {}))
+        except Exception as error:  # safetensors wraps a full disk in an error of its own
+            raise OSError(str(error)) from error
+
+    write_aside(path, write)
+
+
+def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata). Raises UserError when the file is missing, truncated, or not safetensors."""
+    from safetensors import safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the path of a safetensors file")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); pickles are never read, a truncated file must be copied again"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomic."""
+    write_aside(path, lambda aside: aside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n") and None)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError when the file is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from error

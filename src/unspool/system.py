@@ -1,0 +1,43 @@
+"""What a recipe returns: a model and everything that trains it and rolls it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from unspool.blend import Blend
+from unspool.codec import Codec
+from unspool.model.video import VideoModel
+from unspool.schedule import Staircase
+from unspool.solver import Solver
+from unspool.types import Clip
+
+
+class Loss(NamedTuple):
+    """value: a scalar with gradient; logs: detached scalars by name; of: which network it trains."""
+
+    value: Tensor
+    logs: dict[str, Tensor]
+    of: str = "model"
+
+
+class Objective(Protocol):
+    """One yield = one backward, clip and step. key (B,) int64: all randomness of a clip hangs on its key."""
+
+    def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]: ...
+
+
+@dataclass(frozen=True)
+class System:
+    """model, and how it is trained (objective, on clips of `frames`), rolled out (schedule, solver) and shown (codec)."""
+
+    model: VideoModel
+    codec: Codec
+    blend: Blend
+    schedule: Staircase
+    solver: Solver
+    objective: Objective
+    frames: int

@@ -1,0 +1,1 @@
+"""Training: objectives, and the loop that takes a system, a source of clips and a run folder."""

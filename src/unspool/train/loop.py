@@ -1,0 +1,266 @@
+"""The training loop: clips in, checkpoints out, exact resume.
+
+The clips, levels and noise of step s are a pure function of (seed, s, position in the batch), so a run that was killed and
+resumed from its last checkpoint walks the same losses as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unspool import noise as rng
+from unspool import store
+from unspool.errors import UserError
+from unspool.system import System
+from unspool.types import Clip
+
+
+class ClipSource(Protocol):
+    """Clips by global sample index: indices (B,) int64 -> uint8 (B, T, H, W, 3), a pure function of (seed, index)."""
+
+    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """steps of `batch` clips; lr warms up over `warmup` steps and falls linearly to 0 over the last `decay` share."""
+
+    steps: int = 10_000
+    batch: int = 16
+    lr: float = 1e-3
+    warmup: int = 200
+    decay: float = 0.3
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    bf16: bool = True
+    compile: bool = False
+    save_every: int = 500
+    log_every: int = 20
+    validate_every: int = 500
+    seed: int = 0
+
+
+class Trainer:
+    """One run: weights, their moving average, the optimiser, and the step it stands at."""
+
+    def __init__(self, system: System, options: TrainOptions, device: torch.device | str = "cpu") -> None:
+        self.system, self.options, self.device = system, options, torch.device(device)
+        self.model = system.model.to(self.device)
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.optimizer = _optimizer(self.model, options)
+        self.step = 0
+        self.forward = torch.compile(self.model) if options.compile else self.model
+
+    def train_step(self, clips: np.ndarray) -> dict[str, float]:
+        """One pass of the objective over uint8 clips (B, T, H, W, 3). Raises UserError when the loss is not finite."""
+        options = self.options
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * _schedule(self.step, options)
+        key = rng.fold(torch.tensor(options.seed, device=self.device), self._indices())
+        logs: dict[str, Tensor] = {}
+        self.model.train()
+        for loss in self._losses(to_video(clips, self.device), key):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.value.backward()
+            logs |= loss.logs
+            logs["grad"] = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
+            self.optimizer.step()
+        self.step += 1
+        decay = min(options.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - decay)
+        values = {name: float(value) for name, value in logs.items()}
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(f"step {self.step}: {', '.join(bad)} is not finite; lower --train.lr or resume from a checkpoint")
+        return values
+
+    @torch.no_grad()
+    def validate(self, clips: np.ndarray) -> dict[str, float]:
+        """Held-out losses of the averaged weights, always on the same levels and noise."""
+        key = rng.fold(torch.tensor(-1 - self.options.seed, device=self.device), torch.arange(len(clips)).to(self.device))
+        self.model.eval()
+        with self.averaged():
+            losses = list(self._losses(to_video(clips, self.device), key))
+        return {name: float(value) for loss in losses for name, value in loss.logs.items()}
+
+    def _losses(self, video: Tensor, key: Tensor) -> Iterator[Any]:
+        bf16 = self.options.bf16
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+            clip = Clip(self.system.codec.encode(video, {})[0])
+            yield from self.system.objective(self.forward, self.system.blend, clip, key)
+
+    def _indices(self) -> Tensor:
+        first = self.step * self.options.batch
+        return torch.arange(first, first + self.options.batch, device=self.device)
+
+    def averaged(self) -> Any:
+        """Context manager: inside it the model carries the averaged weights."""
+        return _Swapped(self.model, self.average)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------------
+
+    def save(self, run: Path, config: dict[str, Any]) -> Path:
+        """checkpoints/<step>/{model.safetensors, config.json, training_state/}, then checkpoints/last points at it."""
+        path = run / "checkpoints" / f"{self.step:07d}"
+
+        def write(aside: Path) -> None:
+            state = aside / "training_state"
+            state.mkdir(parents=True)
+            names = [name for name, _ in self.model.named_parameters()]
+            store.save_tensors(aside / "model.safetensors", dict(zip(names, self.average, strict=True)))
+            store.save_tensors(state / "weights.safetensors", dict(self.model.named_parameters()))
+            store.save_tensors(state / "optimizer.safetensors", _flat_optimizer(self.optimizer))
+            store.write_json(state / "progress.json", {"step": self.step, "options": asdict(self.options)})
+            store.write_json(aside / "config.json", config)
+
+        store.write_aside(path, write)
+        last = run / "checkpoints" / "last"
+        pointer = last.with_name(".last")
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(path.name)
+        os.replace(pointer, last)
+        for old in sorted(p for p in path.parent.iterdir() if p.name.isdigit())[:-2]:
+            store.remove(old)
+        return path
+
+    def load(self, checkpoint: Path) -> None:
+        """Go on exactly where this checkpoint was written. Raises UserError when it is not whole or of another model."""
+        state = checkpoint / "training_state"
+        load_weights(self.model, store.load_tensors(checkpoint / "model.safetensors", self.device)[0], checkpoint)
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        load_weights(self.model, store.load_tensors(state / "weights.safetensors", self.device)[0], checkpoint)
+        _load_optimizer(self.optimizer, store.load_tensors(state / "optimizer.safetensors", self.device)[0])
+        self.step = int(store.read_json(state / "progress.json")["step"])
+
+
+class _Swapped:
+    def __init__(self, model: nn.Module, weights: list[Tensor]) -> None:
+        self.parameters, self.weights = list(model.parameters()), weights
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for p, w in zip(self.parameters, self.weights, strict=True):
+            held = p.detach().clone()
+            p.copy_(w)
+            w.copy_(held)
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+
+def to_video(clips: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 (..., T, H, W, 3) -> float (..., T, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(clips).to(device).movedim(-1, -3).float() / 127.5 - 1
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
+    """Weights by name. Raises UserError when names, shapes or values do not fit."""
+    wanted = dict(model.named_parameters())
+    odd = sorted(wanted.keys() ^ tensors.keys()) or [n for n, p in wanted.items() if p.shape != tensors[n].shape]
+    if odd:
+        raise UserError(f"{where} is a checkpoint of another model: {odd[0]} does not fit ({len(odd)} tensors differ)")
+    bad = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
+    if bad:
+        raise UserError(f"{where} holds values that are not finite ({bad[0]}); use an earlier checkpoint")
+    with torch.no_grad():
+        for name, p in wanted.items():
+            p.copy_(tensors[name])
+
+
+def train(
+    system: System,
+    source: ClipSource,
+    held_out: ClipSource | None,
+    run: Path,
+    options: TrainOptions,
+    config: dict[str, Any],
+    *,
+    resume: Path | None = None,
+    device: torch.device | str = "cpu",
+    report: Callable[[Trainer, dict[str, float]], None] | None = None,
+) -> Trainer:
+    """Train to `options.steps`, logging to metrics.jsonl and saving every `save_every` steps, at the end and on Ctrl-C."""
+    trainer = Trainer(system, options, device)
+    if resume is not None:
+        trainer.load(resume)
+    run.mkdir(parents=True, exist_ok=True)
+    _trim(run / "metrics.jsonl", trainer.step)
+
+    def fetch(step: int) -> np.ndarray:
+        indices = np.arange(step * options.batch, (step + 1) * options.batch, dtype=np.int64)
+        return source(indices, system.frames, seed=options.seed)
+
+    validation = None if held_out is None else held_out(np.arange(16, dtype=np.int64), system.frames, seed=options.seed)
+    with ThreadPoolExecutor(1) as pool, (run / "metrics.jsonl").open("a", buffering=1) as metrics:
+        ahead = pool.submit(fetch, trainer.step)
+        try:
+            while trainer.step < options.steps:
+                clips, ahead = ahead.result(), pool.submit(fetch, trainer.step + 1)
+                begun = time.perf_counter()
+                logs = {"step": trainer.step + 1, **trainer.train_step(clips), "seconds": time.perf_counter() - begun}
+                due = trainer.step == options.steps
+                if validation is not None and (trainer.step % options.validate_every == 0 or due):
+                    logs |= {f"held_out_{k}": v for k, v in trainer.validate(validation).items()}
+                if trainer.step % options.log_every == 0 or len(logs) > 4 or due:
+                    metrics.write(json.dumps(logs) + "\n")
+                if report is not None:
+                    report(trainer, logs)
+                if trainer.step % options.save_every == 0 or due:
+                    trainer.save(run, config)
+        except KeyboardInterrupt:
+            trainer.save(run, config)
+            raise
+    return trainer
+
+
+def _trim(path: Path, step: int) -> None:
+    """Drop the lines of steps that will be walked again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
+        store.write_aside(path, lambda aside: aside.write_text("".join(f"{line}\n" for line in lines)) and None)
+
+
+def _schedule(step: int, options: TrainOptions) -> float:
+    warm = min(1.0, (step + 1) / max(1, options.warmup))
+    left = (options.steps - step) / max(1.0, options.decay * options.steps)
+    return warm * min(1.0, left)
+
+
+def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": options.weight_decay, "base": options.lr},
+        {"params": vectors, "weight_decay": 0.0, "base": options.lr},
+    ]
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.95), fused=True)
+
+
+def _flat_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {f"{i}.{k}": v for i, slot in optimizer.state_dict()["state"].items() for k, v in slot.items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        slots.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,44 @@
+"""Shapes and units, said once.
+
+Legend, everywhere: B batch, T frames of a clip, F frames of a flight (noisy frames under way), C channels, H height,
+W width, N tokens of one frame, D features, G groups of a training pass.
+
+- Video: (B, T, C, H, W) float, pixels or latents in [-1, 1].
+- Levels: (B, T) float, noise level of each frame: 0 is clean, 1 is pure noise.
+- Tokens: (B, F, N, D) float.
+- Pixels on the way in and out of files are uint8 arrays (T, H, W, 3).
+- State: nested dict of tensors, every leaf batch-first. Reserved leaves: "at" (B,) frames remembered, "seed" (B,).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+Video = Tensor
+Levels = Tensor
+Tokens = Tensor
+State = dict[str, Any]
+
+
+class Cond(NamedTuple):
+    """What every layer is told about the frames it works on.
+
+    emb: (B, F, D) level and control of each frame. grid: rows and columns of one frame's tokens. order: block index of each
+    of the F frames; in one flight frame i sees frame j iff order[j] <= order[i]. first: position of frame 0 relative to the
+    first frame that is not in the state yet. present: (B, F) bool, frames that exist, or None for all.
+    """
+
+    emb: Tensor
+    grid: tuple[int, int]
+    order: tuple[int, ...]
+    first: int = 0
+    present: Tensor | None = None
+
+
+class Clip(NamedTuple):
+    """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None."""
+
+    frames: Video
+    control: Tensor | None = None
