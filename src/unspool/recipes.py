@@ -40,6 +40,7 @@ def chunk_by_chunk(
     window: int = 8,
     steps: int = 8,
     frames: int = 22,
+    shift: float = 3.0,
     context_noise: float = 0.2,
     substitute: float = 0.0,
     predict: Literal["clean", "velocity"] = "clean",
@@ -51,5 +52,5 @@ def chunk_by_chunk(
         (3, resolution, resolution), patch=patch, width=width, depth=depth, chunk=chunk, predict=predict,
         memories=lambda: [Window(width, heads, window)],
     )  # fmt: skip
-    objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk))
+    objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
     return System(model, Pixels(), AlphaBlend(), Staircase(steps=steps, chunk=chunk), euler, objective, frames)

@@ -1,9 +1,9 @@
-"""A small set of videos that nobody here drew: short walks in ViZDoom (MIT; its levels are Freedoom's), recorded to mp4.
+"""A small set of videos that nobody here drew: short walks in ViZDoom (MIT, with Freedoom's art), recorded to mp4.
 
     record(folder, clips=8)        # about two seconds; the same files for the same numbers
 
 Sizes (odd ones too), lengths and places differ from clip to clip, 35 frames a second as in the game, written by plain
-PyAV with the encoder's own defaults (B-frames, long distances between key frames): files as strangers send them.
+PyAV with the encoder's own habits (B-frames, key frames far apart): files as strangers send them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 FPS = 35  # the game's tics per second
-PLACES = ("my_way_home.cfg", "health_gathering_supreme.cfg", "take_cover.cfg", "defend_the_center.cfg")
+PLACES = ("my_way_home.cfg", "health_gathering_supreme.cfg", "defend_the_line.cfg", "health_gathering.cfg")
 SHAPES = ((120, 160), (97, 131), (90, 160), (120, 120), (75, 99), (64, 64), (119, 85), (110, 150))  # (H, W), cut out
 
 
@@ -25,7 +25,7 @@ def record(root: Path, clips: int = 8) -> list[Path]:
     root = Path(root).resolve()
     root.mkdir(parents=True, exist_ok=True)
     paths = [root / f"walk-{i}.mp4" for i in range(clips)]
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # the game leaves its settings where it runs
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # the game litters where it runs
         for i, path in enumerate(paths):
             _write(path, walk(seed=i, frames=48 + 13 * (i % 8), place=PLACES[i % len(PLACES)], shape=SHAPES[i % 8]))
     return paths
@@ -63,7 +63,8 @@ def walk(seed: int, frames: int, place: str, shape: tuple[int, int]) -> np.ndarr
 def _write(path: Path, video: np.ndarray) -> None:
     odd = video.shape[1] % 2 or video.shape[2] % 2
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"threads": "1"})
+        # Macroblock trees give other bytes each time, even on one thread.
+        stream = container.add_stream("libx264", rate=FPS, options={"threads": "1", "x264-params": "no-mbtree=1"})
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv444p" if odd else "yuv420p"  # only full colour knows odd sides
         for picture in video:

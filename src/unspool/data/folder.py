@@ -81,7 +81,8 @@ class VideoFolder:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.root, self.size, self.split = Path(root), size, split
-        if split not in ("train", "test") or not 0 <= holdout < 1 or size < 1 or (target_fps or 1) <= 0:
+        rate_fits = target_fps is None or target_fps > 0
+        if split not in ("train", "test") or not 0 <= holdout < 1 or size < 1 or not rate_fits:
             raise UserError(f"cannot use {root}: split is train or test, 0 <= holdout < 1, size >= 1, target_fps > 0")
         names = _names(self.root)
         notes = _notes(self.root / "metadata.jsonl", names)

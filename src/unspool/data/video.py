@@ -265,12 +265,12 @@ class VideoWriter:
         self._size, self._upscale = size, upscale
         if self.path.suffix.lower() != ".mp4":
             raise UserError(f"cannot write {path}: videos are written as mp4; let the name end in .mp4")
-        if self.path.is_dir():
-            raise UserError(f"cannot write {path}: it is a folder; give the name of a file in it")
         if not fps > 0 or not 1 <= crf <= 51 or upscale < 1 or min(size) < 1:
             raise UserError(f"cannot write {path}: fps > 0, crf 1 to 51, upscale >= 1 and sides >= 1 px are possible")
         self._rate = Fraction(fps).limit_denominator(1001)
         with _told(self.path):
+            if self.path.is_dir():
+                raise UserError(f"cannot write {path}: it is a folder; give the name of a file in it")
             self.part.open("wb").close()  # before the first frame is computed, not after
         self._container, self._stream = self._begin(crf)
 

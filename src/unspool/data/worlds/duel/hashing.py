@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STRIDES = tuple(
-    np.uint64(stride)
-    for stride in (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0xABC98388FB8FAC03, 0x8CB92BA72F3D8DD7)
+    np.uint64(stride) for stride in (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0xABC98388FB8FAC03, 0x8CB92BA72F3D8DD7)
 )
 
 

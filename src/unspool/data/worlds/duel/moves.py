@@ -241,7 +241,7 @@ def compile_script() -> Script:
     many, most = len(MOVE_LIST), max(len(move.keys) for move in MOVE_LIST)
     start, scale = np.full((many, most), 1e9, np.float32), np.zeros((many, most), np.float32)
     pose, x = np.zeros((many, most + 1, len(ANGLES)), np.float32), np.zeros((many, most + 1), np.float32)
-    leap, stride = np.tile(np.float32([0, 1, 0]), (many, 1)), np.zeros((many, 2), np.float32)
+    leap, stride = np.tile(np.array([0, 1, 0], np.float32), (many, 1)), np.zeros((many, 2), np.float32)
     joint, blow, high = np.full(many, -1), np.zeros((many, 4), np.float32), np.zeros(many, bool)
     length = np.zeros(many, np.float32)
     for m, move in enumerate(MOVE_LIST):

@@ -103,7 +103,7 @@ class _Canvas:
         shape = (count, side - high + 1, side - wide + 1, 3, high, wide)
         return as_strided(self.data, shape, (n, row, item, plane, row, item))
 
-    def blend(self, x0: Floats, y0: Floats, cover: Floats, paint: Floats | float) -> None:
+    def blend(self, x0: Floats, y0: Floats, cover: Floats, paint: Floats | np.float32) -> None:
         """Lay `paint` (n, 3, high, wide) over the patches with corners (x0, y0) (n,) as far as `cover` says."""
         high, wide = cover.shape[-2:]
         windows = self.windows(high, wide)

@@ -7,7 +7,7 @@ A scene is drawn once an episode. `s` are the episode's six numbers in [0, 1), e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ _HORIZON = 0.76  # where the floor meets what is behind
 
 
 class Easel(NamedTuple):
-    """A batch of pictures being painted."""
+    """A batch of pictures being painted. Its brushes take numbers or arrays that broadcast with (b, size, size)."""
 
     image: Floats  # (b, 3, size, size)
     u: Floats  # (1, 1, size)
@@ -44,15 +44,17 @@ class Easel(NamedTuple):
             value = top[channel] + (bottom[channel] - top[channel]) * t
             np.copyto(self.image[:, channel], value.astype(np.float32), where=rows)
 
-    def above(self, line: Floats | float) -> Floats:
+    def above(self, line: Any) -> Floats:
         """1 where v lies below the curve v = line(u) in the picture (that is, the ground under a ridge)."""
         return np.clip((self.v - line) / self.soft + 0.5, 0, 1).astype(np.float32)
 
-    def disc(self, x: Floats | float, y: Floats | float, r: float, soft: float | None = None) -> Floats:
+    def disc(self, x: Any, y: Any, r: float, soft: float | None = None) -> Floats:
+        """1 within r of (x, y)."""
         far = np.sqrt((self.u - x) ** 2 + (self.v - y) ** 2)
         return np.clip((r - far) / (soft or self.soft) + 0.5, 0, 1).astype(np.float32)
 
-    def box(self, x: Floats | float, y: Floats | float, half_wide: float, half_high: float) -> Floats:
+    def box(self, x: Any, y: Any, half_wide: float, half_high: float) -> Floats:
+        """1 in the upright rectangle around (x, y)."""
         wide = np.clip((half_wide - np.abs(self.u - x)) / self.soft + 0.5, 0, 1)
         high = np.clip((half_high - np.abs(self.v - y)) / self.soft + 0.5, 0, 1)
         return (wide * high).astype(np.float32)

@@ -24,8 +24,8 @@ _FLOOR = 0.90  # picture units, where the nearest fighter stands
 _LANE = 0.022  # every further fighter stands this much higher up
 _MARGIN = 0.035  # no joint comes nearer to the picture's edge
 _APART = 0.42  # body heights between pelvises
-_FRICTION = np.float32(0.86)
-_TURN = np.float32(0.34)  # of a half turn a frame
+_FRICTION = 0.86  # of the knock-back is left after a frame
+_TURN = 0.34  # half a turn is 2
 _SWAY_DEGREES = np.float32(7.0)
 _REACH = np.float32(0.055)  # thickness of fist and foot plus a graze, body heights
 _DOWN = np.array([MOVE["fall"], MOVE["lie"], MOVE["get up"]])
@@ -58,9 +58,12 @@ def opening(keys: Keys, split: Split, fighters: int, frame: int) -> DuelState:
     order = np.argsort(uniform(key, 1, everyone, _PLACE), axis=1, kind="stable")
     x = (0.5 + (order - (fighters - 1) / 2) * (0.42 / max(1, fighters - 1))).astype(np.float32)
     x = x + (uniform(key, 0, everyone, _PLACE) - np.float32(0.5)) * np.float32(0.3)
-    # an imposed lie begins here and there, so that the first frames already hold fighters who rise
-    first = uniform(key, 0, everyone, _FIRST)
-    move = np.where(first < 0.12, MOVE["lie"], MOVE["idle"])
+    side = np.where(x < 0.5, 1, -1)
+    # everyone is somewhere in some move, a good part of them down, or the first blows would all fall together
+    chances = np.cumsum(SCRIPT.length * np.where(np.isin(np.arange(len(SCRIPT.length)), _DOWN), 2, 1))
+    draw = uniform(key, 0, everyone, _FIRST)[..., None]
+    move = (chances / chances[-1] <= draw).sum(axis=-1)
+    phase = uniform(key, 0, everyone, _PHASE) * SCRIPT.length[move]
     angles = np.broadcast_to(SCRIPT.pose[MOVE["idle"], 2], (*shape, len(ANGLES))).copy()
     zeros = np.zeros(shape, np.float32)
     state = DuelState(
@@ -70,11 +73,11 @@ def opening(keys: Keys, split: Split, fighters: int, frame: int) -> DuelState:
         colours=colours,
         x=x,
         velocity=zeros,
-        side=np.ones(shape, np.int64),
-        turn=zeros + 1,
+        side=side,
+        turn=side.astype(np.float32),
         target=np.broadcast_to((everyone + 1) % fighters, shape).copy(),
         move=move,
-        phase=uniform(key, 0, everyone, _PHASE) * np.float32(6),
+        phase=phase,
         tempo=zeros + 1,
         stride=zeros + 1,
         travel=zeros,
@@ -148,7 +151,7 @@ def _begin(state: DuelState, keys: Keys, b: Ints, f: Ints, move: Ints) -> None:
 def _perform(state: DuelState, speed: float) -> None:
     """Pose and place every body: interpolate the keys, travel, turn, keep apart, stand on the floor, stay inside."""
     fighters = state.x.shape[1]
-    height = np.float32(height_of(fighters))
+    height, turn = np.float32(height_of(fighters)), np.float32(_TURN * speed)
     move, phase = state.move, state.phase
     at = np.maximum((phase[..., None] >= SCRIPT.start[move]).sum(axis=-1) - 1, 0)
     u = np.minimum((phase - SCRIPT.start[move, at]) * SCRIPT.scale[move, at], np.float32(1))
@@ -160,10 +163,10 @@ def _perform(state: DuelState, speed: float) -> None:
     np.clip(angles, LIMITS[:, 0], LIMITS[:, 1], out=state.angles)
 
     travel = SCRIPT.x[move, at] + (SCRIPT.x[move, at + 1] - SCRIPT.x[move, at]) * u
-    state.velocity[...] *= _FRICTION
+    state.velocity[...] *= np.float32(_FRICTION**speed)
     state.x[...] += state.side * (travel - state.travel) * state.stride * height + state.velocity * np.float32(speed)
     state.travel[...] = travel
-    state.turn[...] += np.clip(state.side - state.turn, -_TURN, _TURN).astype(np.float32)
+    state.turn[...] += np.clip(state.side - state.turn, -turn, turn).astype(np.float32)
 
     leap = SCRIPT.leap[move]
     aloft = np.clip((phase - leap[..., 0]) / (leap[..., 1] - leap[..., 0]), 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is held out: backgrounds, colour pairs and move pairs that training never shows, and the branches that remain."""
+"""What is held out of training (backgrounds, colour pairs, move pairs), and how the next move is drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HELD_OUT_REPLIES = (
     ("low kick", "jump"), ("high kick", "duck"), ("jab", "dodge back"), ("roundhouse", "sweep"),
     ("duck", "uppercut"), ("block high", "low kick"), ("taunt", "dash"), ("cross", "push"),
 )  # fmt: skip
-_UNSEEN_FAVOUR = 10.0  # how much likelier a held-out reply is in `unseen`, so that short clips contain some
+_UNSEEN_FAVOUR = 40.0  # how much likelier a held-out reply is in `unseen`, so that short clips contain some
 
 
 class Combinations(NamedTuple):

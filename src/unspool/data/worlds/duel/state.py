@@ -51,7 +51,7 @@ class DuelState(_Leaves):
 
     def copy(self) -> DuelState:
         """The same instant in memory of its own."""
-        return DuelState(*(leaf.copy() for leaf in self))
+        return DuelState._make(leaf.copy() for leaf in self)
 
 
 @final
@@ -62,4 +62,4 @@ class Trajectory(_Leaves):
 
     def at(self, t: int) -> DuelState:
         """The instant at index `t`: hand it to `Duel.simulate(seeds, start=...)` to let the fight go another way."""
-        return DuelState(*(leaf[:, t].copy() for leaf in self))
+        return DuelState._make(leaf[:, t].copy() for leaf in self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ SIZES = (32, 64, 128)
 _BURN_IN = 48  # frames: after three to five moves nothing of the opening is left
 
 
+@final
 @dataclass(frozen=True)
 class Duel:
     """Articulated fighters who never stop: simulated, rendered and described exactly, many fights at once.
@@ -60,6 +61,8 @@ class Duel:
         mid-fight, unless `burn_in` is False. Randomness is a function of (split, seed, absolute frame, fighter).
         """
         seeds = np.atleast_1d(np.asarray(seeds, np.int64))
+        if seeds.ndim != 1 or not len(seeds):
+            raise UserError(f"seeds of shape {seeds.shape} name no fights: give a row of at least one integer")
         if frames < 1:
             raise UserError(f"a fight lasts at least one frame, not {frames}: ask for frames >= 1")
         keys = self._keys(seeds)
@@ -69,15 +72,18 @@ class Duel:
                 step(state, keys, self.split, self.speed)
         else:
             if start.x.shape != (len(seeds), self.fighters):
-                raise UserError(f"the start holds {start.x.shape} (fights, fighters), the call {len(seeds)} seeds and "
-                                f"{self.fighters} fighters: give one seed a fight and the world it came from")  # fmt: skip
+                raise UserError(
+                    f"the start holds {start.x.shape} (fights, fighters), the call {len(seeds)} seeds and "
+                    f"{self.fighters} fighters: give one seed to each fight, and the world it came from"
+                )
             state = start.copy()
-        out = Trajectory(*(np.empty((len(seeds), frames, *leaf.shape[1:]), leaf.dtype) for leaf in state))
+        leaves: list[np.ndarray] = list(state)
+        tracks = [np.empty((len(seeds), frames, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
         for t in range(frames):
             step(state, keys, self.split, self.speed)
-            for track, leaf in zip(out, state, strict=True):
+            for track, leaf in zip(tracks, leaves, strict=True):
                 track[:, t] = leaf
-        return out
+        return Trajectory._make(tracks)
 
     def render(self, trajectory: Trajectory) -> NDArray[np.uint8]:
         """Pictures (B, T, size, size, 3) uint8, RGB."""

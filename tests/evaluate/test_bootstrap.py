@@ -1,0 +1,41 @@
+"""Intervals that hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unspool.errors import UserError
+from unspool.evaluate import Interval, paired_ratio, ratio
+
+
+def test_the_interval_holds_the_truth_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for trial in range(200):
+        scene = rng.normal(10, 3, 64)  # what a pair has in common
+        found = paired_ratio(0.8 * scene + rng.normal(0, 0.5, 64), scene, draws=400, seed=trial)
+        held.append(found.low <= 0.8 <= found.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.04)
+
+
+def test_pairs_are_worth_more_than_strangers() -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.normal(10, 3, 32)
+    model = 0.8 * scene + rng.normal(0, 0.1, 32)
+    paired, apart = paired_ratio(model, scene), ratio(model, scene)
+    assert paired.value == apart.value == pytest.approx(model.mean() / scene.mean())
+    assert 5 * (paired.high - paired.low) < apart.high - apart.low
+
+
+def test_same_seed_same_interval_and_one_clip_has_none() -> None:
+    a, b = np.arange(1.0, 9), np.arange(2.0, 10)
+    assert paired_ratio(a, b) == paired_ratio(a, b) != paired_ratio(a, b, seed=1)
+    alone = paired_ratio(a[:1], b[:1])
+    assert isinstance(alone, Interval) and alone.value == 0.5 and np.isnan([alone.low, alone.high]).all()
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0, 2.0], [1.0]), ([], []), ([np.nan], [1.0])])
+def test_what_is_no_list_of_pairs_is_refused(a: list[float], b: list[float]) -> None:
+    with pytest.raises(UserError):
+        paired_ratio(np.array(a), np.array(b))
