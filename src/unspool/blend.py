@@ -86,7 +86,7 @@ class AlphaBlend(Blend):
 class Cosine(Blend):
     """x = cos(pi level / 2) clean + sin(pi level / 2) noise (the variance-preserving path of v-prediction, 2202.00512).
 
-    The velocity here is d x / d level: pi / 2 times the customary v, negated in sign of neither term.
+    The velocity here is d x / d level, pi / 2 times the customary v.
     """
 
     def weights(self, level: Levels) -> tuple[Tensor, Tensor]:

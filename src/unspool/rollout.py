@@ -12,6 +12,7 @@ they are shown and remembered, the flight moves up and noise enters at its end. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from unspool.blend import Blend
 from unspool.errors import UserError
-from unspool.model.video import VideoModel
+from unspool.model.video import Reader, VideoModel
 from unspool.noise import FrameNoise
 from unspool.schedule import Plan
 from unspool.solver import Solver, euler
@@ -126,7 +127,8 @@ def stream(
         shown = clean if left is None else clean[:, :left]
         left = None if left is None else left - shown.shape[1]
         after = Rollout(state, window, clean[:, shown.shape[1] :], codec)
-        yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if keep < flight or (drain and left == 0) else after)
+        drained = keep < flight or (drain and left == 0)
+        yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if drained else after)
 
 
 @torch.no_grad()
@@ -151,15 +153,15 @@ def _descend(
 ) -> Video:  # fmt: skip
     """Walk x down the rows (R, F) of levels: here, and only here, levels fall."""
     outer = torch.is_grad_enabled()
-    read = None
+    control = controls(state["at"], x.shape[1]) if controls else None
+    read: Reader | None = None
     for row in range(len(rows) - 1):
         wanted = outer and (grad == "all" or (grad == "last" and row == len(rows) - 2))
         with torch.set_grad_enabled(wanted):
             if read is None or (wanted and grad == "last"):
                 read = model.reader(state)
-                control = controls(state["at"], x.shape[1]) if controls else None
             level, to = (rows[r].expand(len(x), -1).to(x.dtype) for r in (row, row + 1))
-            x = solver(lambda y, at, read=read: read(y, at, control=control), blend, x, level, to)
+            x = solver(partial(read, control=control), blend, x, level, to)
     return x
 
 

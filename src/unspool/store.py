@@ -104,9 +104,18 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Atomic."""
+
+    def write(aside: Path) -> None:
+        aside.write_text(text, encoding="utf-8")
+
+    write_aside(path, write)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Atomic."""
-    write_aside(path, lambda aside: aside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n") and None)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -279,8 +279,9 @@ def test_places_and_settings_that_cannot_be_written(tmp_path, unprivileged):
     assert "end in .mp4" in message(tmp_path / "a.webm")
     (tmp_path / "folder.mp4").mkdir()
     assert "folder" in message(tmp_path / "folder.mp4")
-    for settings in ({"fps": 0}, {"fps": -1}, {"crf": 0}, {"crf": 52}, {"upscale": 0}, {"size": (0, 32)}):
-        message(tmp_path / "a.mp4", **settings)
+    for key, values in {"fps": (0, -1), "crf": (0, 52), "upscale": (0, 999), "size": ((0, 9), (9, 9999))}.items():
+        for value in values:
+            message(tmp_path / "a.mp4", **{key: value})
     tmp_path.chmod(0o555)
     with unprivileged():
         assert "ermission denied" in message(tmp_path / "a.mp4")
@@ -289,9 +290,8 @@ def test_places_and_settings_that_cannot_be_written(tmp_path, unprivileged):
 
 def test_frames_of_another_shape_are_a_programmers_error(tmp_path, draw):
     for wrong in (draw(2, 32, 33), draw(2, 32, 32) / 255, draw(2, 32, 32)[0]):
-        with pytest.raises(ValueError, match=r"not uint8 \(T, 32, 32, 3\)"):
-            with VideoWriter(tmp_path / "a.mp4", size=(32, 32)) as out:
-                out.write(wrong)
+        with pytest.raises(ValueError, match="not uint8"), VideoWriter(tmp_path / "a.mp4", size=(32, 32)) as out:
+            out.write(wrong)
     assert os.listdir(tmp_path) == []
 
 

@@ -12,11 +12,11 @@ from unspool.evaluate import Interval, paired_ratio, ratio
 def test_the_interval_holds_the_truth_95_times_in_100() -> None:
     rng = np.random.default_rng(0)
     held = []
-    for trial in range(200):
+    for trial in range(800):
         scene = rng.normal(10, 3, 64)  # what a pair has in common
-        found = paired_ratio(0.8 * scene + rng.normal(0, 0.5, 64), scene, draws=400, seed=trial)
+        found = paired_ratio(0.8 * scene + rng.normal(0, 0.5, 64), scene, draws=300, seed=trial)
         held.append(found.low <= 0.8 <= found.high)
-    assert np.mean(held) == pytest.approx(0.95, abs=0.04)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.025)
 
 
 def test_pairs_are_worth_more_than_strangers() -> None:
@@ -29,10 +29,10 @@ def test_pairs_are_worth_more_than_strangers() -> None:
 
 
 def test_same_seed_same_interval_and_one_clip_has_none() -> None:
-    a, b = np.arange(1.0, 9), np.arange(2.0, 10)
+    a, b = np.random.default_rng(0).uniform(1, 2, (2, 8))
     assert paired_ratio(a, b) == paired_ratio(a, b) != paired_ratio(a, b, seed=1)
     alone = paired_ratio(a[:1], b[:1])
-    assert isinstance(alone, Interval) and alone.value == 0.5 and np.isnan([alone.low, alone.high]).all()
+    assert isinstance(alone, Interval) and alone.value == a[0] / b[0] and np.isnan([alone.low, alone.high]).all()
 
 
 @pytest.mark.parametrize(("a", "b"), [([1.0, 2.0], [1.0]), ([], []), ([np.nan], [1.0])])

@@ -51,7 +51,8 @@ def shuffle(video: np.ndarray) -> np.ndarray:
 def outside(table: Table) -> dict[tuple[str, str], float]:
     """Share of all segments outside, by metric and side."""
     total = Counter(row.metric for row in table.rows)
-    return {key: n / total[key[0]] for key, n in Counter((r.metric, r.side) for r in table.rows).items() if key[1] != "inside"}
+    found = Counter((row.metric, row.side) for row in table.rows if row.side != "inside")
+    return {key: count / total[key[0]] for key, count in found.items()}
 
 
 def horizons(table: Table, metric: str) -> list[int]:

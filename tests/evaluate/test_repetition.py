@@ -17,7 +17,8 @@ def noisy(videos: np.ndarray) -> np.ndarray:
 def test_frozen_and_looping_videos_repeat_and_real_ones_do_not(fresh: np.ndarray, real: np.ndarray) -> None:
     frozen = np.stack([copy_last(video[:2], video.shape[0]) for video in fresh[:4]])
     looped = fresh[:4, np.arange(fresh.shape[1]) % 60]
-    share = repetition(np.concatenate([frozen, noisy(frozen), looped, noisy(looped), fresh[4:8]]), real).share.reshape(5, 4)
+    videos = np.concatenate([frozen, noisy(frozen), looped, noisy(looped), fresh[4:8]])
+    share = repetition(videos, real).share.reshape(5, 4)
     assert (share[:2] == 1).all()
     assert (share[2:4] > 0.85).all()  # all but the first turn of the loop
     assert share[4].mean() < 0.1

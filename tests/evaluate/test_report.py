@@ -53,7 +53,8 @@ def test_the_files_are_there_and_hold_together(written: tuple[Path, dict[str, An
     assert json.loads(text) == report and "NaN" not in text
     assert report["schema"] == "unspool.report/1" and report["facts"]["odd"] is None
     for name in ("curves.png", "sheet.png"):
-        assert min(Image.open(out / name).size) > 300
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 300
 
 
 def test_the_page_needs_nothing_from_elsewhere(written: tuple[Path, dict[str, Any]]) -> None:
@@ -74,12 +75,15 @@ def test_the_real_continuation_passes_and_what_freezes_does_not(written: tuple[P
     lasting = {name: h["whole"] for name, h in first["horizons"].items()}
     assert lasting == {"motion": True, "static": True, "sharpness": True, "colour": True, "joint error": False}
     assert first["motion"] == pytest.approx(1, abs=0.5) and not first["repeats_itself"]
-    assert second["horizons"]["sharpness"]["frames"] == 100 and second["horizons"]["sharpness"]["by"] in ("motion", "static")
+    assert second["horizons"]["sharpness"]["frames"] == 100
+    assert second["horizons"]["sharpness"]["by"] in ("motion", "static")
     assert second["motion_worst"] < 0.1 and second["repeats_itself"]
     assert frozen["label"] == "copy last" and frozen["horizon"]["frames"] == 0
 
 
-def test_a_frozen_video_loses_on_every_headline(written: tuple[Path, dict[str, Any]], given: dict[str, Any], tmp_path: Path) -> None:
+def test_a_frozen_video_loses_on_every_headline(
+    written: tuple[Path, dict[str, Any]], given: dict[str, Any], tmp_path: Path
+) -> None:
     control = written[1]["controls"]["copy last"]["findings"]
     assert [found["name"] for found in control] == ["motion", "sharpness", "colour", "repetition"]
     assert not any(found["holds"] for found in control)
@@ -97,7 +101,8 @@ def test_real_video_wins_every_headline(given: dict[str, Any], tmp_path: Path) -
 def test_segments_and_closing_table(written: tuple[Path, dict[str, Any]]) -> None:
     _, report = written
     rows = [row for row in report["segments"] if row["metric"] == "motion"]
-    assert [(row["start"], row["stop"]) for row in rows if row["label"] == "future 2"] == [(0, 100), (100, 200), (200, 318)]
+    spans = [(row["start"], row["stop"]) for row in rows if row["label"] == "future 2"]
+    assert spans == [(0, 100), (100, 200), (200, 318)]
     assert {row["side"] for row in rows if row["label"] == "copy last"} == {"below"}
     table = closing_table(report)
     assert [row[0] for row in table] == ["", "future 1", "future 2", "copy last"]
@@ -136,7 +141,8 @@ def test_the_sheet_shows_the_pixels_enlarged_whole(given: dict[str, Any]) -> Non
     sheet = contact_sheet({"real": given["real"][0], "future 1": given["futures"][0]}, given["context"], 30)
     buffer = io.BytesIO()
     sheet.save(buffer, format="png")
-    pixels = np.asarray(Image.open(buffer))
+    with Image.open(buffer) as picture:
+        pixels = np.asarray(picture)
     last = given["futures"][0, -1].repeat(4, 0).repeat(4, 1)
     np.testing.assert_array_equal(pixels[-136:-8][-132:-4, -140:-12], last)
 

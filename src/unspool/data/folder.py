@@ -90,10 +90,11 @@ class VideoFolder:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unspool" / "videos"
         self._cache = Path(cache_dir or home) / _digest(f"{self.root.resolve()}|{size}|{target_fps}|{_FORMAT}")
         self.skipped: list[tuple[Path, str]] = []
-        members = {name: notes.get(name, Note()) for name in names if name in _members(names, split, holdout)}
+        members = {name: notes.get(name, Note()) for name in sorted(_members(names, split, holdout))}
         self._survey(members, cache_limit)
-        self.videos = self._prepare(members, frames_min, on_progress)
-        self._report(len(members), len(names))
+        self.videos = self._prepare(members, max(1, frames_min), on_progress)
+        self._report(len(names))
+        self._lengths = np.array([entry.frames for entry in self.videos])
 
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
         """Clips of the global sample indices (B,) int64: (B, frames, size, size, 3) uint8, a copy."""
@@ -105,10 +106,10 @@ class VideoFolder:
 
     def where(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Which clips these are: (B,) positions in `videos` and (B,) first frames."""
-        starts = np.array([max(0, entry.frames - frames + 1) for entry in self.videos])
+        starts = np.maximum(self._lengths - frames + 1, 0)
         ends = np.cumsum(starts)
         if frames < 1 or not ends[-1]:
-            longest = max(entry.frames for entry in self.videos)
+            longest = self._lengths.max()
             raise UserError(f"no video of {self.root} has {frames} frames: use clips of 1 to {longest} frames")
         key = fold(torch.tensor(seed), torch.as_tensor(np.asarray(indices), dtype=torch.int64))
         pick = (key.numpy().view(np.uint64) % np.uint64(ends[-1])).astype(np.int64)
@@ -174,11 +175,11 @@ class VideoFolder:
         path = self.root / name
         self.skipped.append((path, str(error).removeprefix(f"cannot read {path}: ")))
 
-    def _report(self, members: int, files: int) -> None:
+    def _report(self, files: int) -> None:
         listed = "; ".join(f"{path.name} ({reason.split(';')[0]})" for path, reason in self.skipped[:10])
         more = f"; and {len(self.skipped) - 10} more" if len(self.skipped) > 10 else ""
         if not self.videos:
-            why = f"all were skipped: {listed}{more}" if self.skipped else f"it holds {files} in all"
+            why = f"all were skipped: {listed}{more}" if self.skipped else f"it holds {files} videos in all"
             raise UserError(f"no usable {self.split} video in {self.root} ({why}); add videos or mend these")
         if self.skipped:
             warnings.warn(f"skipped {len(self.skipped)} videos of {self.root}: {listed}{more}", stacklevel=3)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,8 @@ from unspool.store import write_aside
 
 KEY_FRAME_EVERY = 15  # half a second at 30 fps: cheap to seek in, and the most that a killed process loses
 BT709 = 1  # primaries, transfer and matrix alike (ITU-T H.273); untagged video is shown with guessed colours
+
+_WIDEST = 8192  # pixels: x264 takes more, players do not
 
 # Formats that are one self-contained file: a playlist in disguise (HLS, concat) must not open other files or addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,m4v,ivf,apng,mp3,wav,flac,aac"
@@ -158,7 +160,7 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
             raise UserError(f"cannot read {path}: it is a folder; give one video file")
         if Path(path).exists() and not Path(path).is_file():
             raise UserError(f"cannot read {path}: it is not an ordinary file; give one video file")
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
     except FileNotFoundError:
         raise UserError(f"cannot read {path}: no such file; check the path") from None
     except PermissionError:
@@ -265,8 +267,10 @@ class VideoWriter:
         self._size, self._upscale = size, upscale
         if self.path.suffix.lower() != ".mp4":
             raise UserError(f"cannot write {path}: videos are written as mp4; let the name end in .mp4")
-        if not fps > 0 or not 1 <= crf <= 51 or upscale < 1 or min(size) < 1:
-            raise UserError(f"cannot write {path}: fps > 0, crf 1 to 51, upscale >= 1 and sides >= 1 px are possible")
+        sides_fit = min(size) >= 1 and max(size) * upscale <= _WIDEST
+        if not (sides_fit and upscale >= 1 and 0 < fps <= 1000 and 1 <= crf <= 51):
+            fix = f"use an fps up to 1000, a crf of 1 to 51, sides of 1 to {_WIDEST} px with the upscale in"
+            raise UserError(f"cannot write {path} with these settings: {fix}")
         self._rate = Fraction(fps).limit_denominator(1001)
         with _told(self.path):
             if self.path.is_dir():
@@ -334,10 +338,8 @@ class VideoWriter:
 
     def _discard(self) -> None:
         container, self._container = self._container, None
-        try:
+        with suppress(OSError, ValueError):  # the same full disk again, or nothing was ever written
             container.close()
-        except (OSError, ValueError):  # the same full disk again, or nothing was ever written
-            pass
         self.part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from unspool.errors import UserError
-from unspool.evaluate.drift import Horizon, Series, series_of, tabulate
 from unspool.evaluate.curves import measure
+from unspool.evaluate.drift import Horizon, Series, series_of, tabulate
 
 
 def copy_last(context: np.ndarray, frames: int) -> np.ndarray:

@@ -19,7 +19,7 @@ class Curves(NamedTuple):
     """One figure per video and frame.
 
     motion: (N, T) mean absolute difference of grey to the frame before; NaN at frame 0. A frozen video has 0, white
-        noise of deviation s adds up to 1.13 s: too little AND too much are faults, so it is only read against real video.
+        noise of deviation s adds up to 1.13 s: too little AND too much are faults, so it is read against real video.
     sharpness: (N, T) mean absolute Laplacian of grey. Blur lowers it, noise raises it.
     rgb: (N, T, 3) mean colour.
     """

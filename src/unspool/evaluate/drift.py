@@ -86,14 +86,15 @@ class Table(NamedTuple):
 def segments(videos: np.ndarray, real: np.ndarray, length: int = 100, *, context: np.ndarray | None = None) -> Table:
     """uint8 (N, T, H, W, 3) against (M, T, H, W, 3), M >= 3 clips of other episodes: motion, static, sharpness, colour.
 
-    context: (N or 1, c, H, W, 3), the true frames that the videos go on from. Give it where there is one: see `series_of`.
+    context: (N or 1, c, H, W, 3), the true frames that the videos go on from. Give it where it exists: see `series_of`.
     Raises UserError for other types, unequal lengths or sizes, too few real clips.
     """
     if videos.shape[1:] != real.shape[1:]:
         raise UserError(f"real clips must have the shape of the videos, {videos.shape[1:]}, not {real.shape[1:]}")
     if videos.shape[1] < 2:
         raise UserError("a single frame has no motion: give videos of 2 frames or more")
-    return tabulate(series_of(measure(videos), measure(real), measure(context) if context is not None else None), length)
+    begun = None if context is None else measure(context)
+    return tabulate(series_of(measure(videos), measure(real), begun), length)
 
 
 def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> list[Series]:
@@ -104,7 +105,8 @@ def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> li
     frame. What differs from scene to scene drops out, so the band is far narrower. Without, sharpness is taken as it is
     and colour as the distance from the mean colour of all real clips.
     """
-    still = np.nanquantile(real.motion, STILL)
+    still = float(np.nanquantile(real.motion, STILL))
+    share = Metric("static", "share of pairs", log=False, low=False)
     if context is None:
         sharp, rgb = Metric("sharpness"), real.rgb.mean((0, 1))
         begun, begun_real = Curves(np.ones(1), np.ones(1), rgb), Curves(np.ones(1), np.ones(1), rgb)
@@ -113,7 +115,7 @@ def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> li
         begun, begun_real = (Curves(*(part[:, k] for part in c)) for c, k in ((context, [-1]), (real, [0])))
     return [
         Series(Metric("motion"), videos.motion, real.motion),
-        Series(Metric("static", "share of pairs", False, False), _still(videos.motion, still), _still(real.motion, still)),
+        Series(share, _still(videos.motion, still), _still(real.motion, still)),
         Series(sharp, _relative(videos, begun), _relative(real, begun_real)),
         Series(Metric("colour", low=False), _shift(videos, begun), _shift(real, begun_real)),
     ]

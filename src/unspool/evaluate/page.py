@@ -16,7 +16,7 @@ MARKS = {"inside": "", "below": "▼", "above": "▲"}
 
 
 def page(report: Mapping[str, Any], *, sheet: bytes, light: bytes, dark: bytes, videos: Mapping[str, Path]) -> str:
-    """report: as written to json. sheet, light, dark: PNG. videos: label -> mp4. Raises UserError for a missing file."""
+    """report: as in json. sheet, light, dark: PNG. videos: label -> mp4. Raises UserError for one that is missing."""
     video = report["video"]
     title = f"{_count(video['futures'], 'future')} of {video['seconds']:.1f} seconds"
     return PAGE.substitute(
@@ -53,7 +53,8 @@ def _player(label: str, path: Path) -> str:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot put {path} into the report: {error.strerror or error}; give the path of an mp4") from error
+        why = error.strerror or error
+        raise UserError(f"cannot put {path} into the report: {why}; give the path of an mp4") from error
     source = _data(content, "video/mp4")
     return (
         f'<figure><video src="{source}" controls loop muted autoplay playsinline></video>'
@@ -62,8 +63,8 @@ def _player(label: str, path: Path) -> str:
 
 
 def _summary(report: Mapping[str, Any]) -> str:
-    head = ["", "motion / real", "in the worst segment", "still pairs", "sharpness / real", "largest colour shift", "repeats",
-            "like real video for"]  # fmt: skip
+    head = ["", "motion / real", "in the worst segment", "still pairs", "sharpness / real", "largest colour shift",
+            "repeats", "like real video for"]  # fmt: skip
     lines = [[
         video["label"], _number(video["motion"]), _number(video["motion_worst"]), _share(video["still_pairs"]),
         _number(video["sharpness"]), _number(video["colour_shift"]), _share(video["repetition"]),
@@ -85,11 +86,13 @@ def _controls(report: Mapping[str, Any]) -> str:
     lost = sum(not found["holds"] for found in copy["findings"])
     clips = report["video"]["real_clips"]
     kept = ", ".join(f"{escape(metric)} {kept}" for metric, kept in floor.items())
-    ratios = ", ".join(f"{escape(name)} {_interval(of)}" for name, of in report["ratios_to_real"].items() if name != "static")
+    ratios = {name: _interval(of) for name, of in report["ratios_to_real"].items() if name != "static"}
     return (
         f"<p><b>Copying the last frame</b> loses {lost} of {len(copy['findings'])} findings.</p>"
-        f"<p><b>Real against real:</b> of {clips} real clips, each judged by the band of the others, so many stay inside to "
-        f"the end: {kept}.</p><p><b>Mean of the futures over the mean of real video</b>, 95 % interval by bootstrap: {ratios}.</p>"
+        f"<p><b>Real against real:</b> of {clips} real clips, each judged by the band of the others, so many stay inside "
+        f"to the end: {kept}.</p>"
+        f"<p><b>Mean of the futures over the mean of real video</b>, with a 95 % interval by bootstrap: "
+        f"{', '.join(f'{escape(name)} {interval}' for name, interval in ratios.items())}.</p>"
     )
 
 
@@ -132,9 +135,9 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 def _table(head: list[str], lines: list[list[str]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th>{escape(line[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in line[1:])}</tr>" for line in lines
-    )
+    body = ""
+    for first, *rest in lines:
+        body += f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
     return f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
@@ -165,28 +168,42 @@ PAGE = Template("""<!doctype html>
 * { box-sizing: border-box }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 20px 80px }
-h1 { font-size: 34px; line-height: 1.2; margin: 0 } h2 { font-size: 20px; margin: 48px 0 12px }
-h3 { font-size: 15px; margin: 0 } p { margin: 6px 0; max-width: 76ch } small, .faint { color: var(--faint); font-weight: 400 }
-.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(225px, 1fr)); margin-top: 24px }
-article { background: var(--card); border: 1px solid var(--line); border-top: 4px solid; border-radius: 10px; padding: 14px 16px }
-article h3 { text-transform: capitalize } article p { font-size: 14px; color: var(--faint) }
+h1 { font-size: 34px; line-height: 1.2; margin: 0 }
+h2 { font-size: 20px; margin: 48px 0 12px }
+h3 { font-size: 15px; margin: 0 }
+p { margin: 6px 0; max-width: 76ch }
+small, .faint { color: var(--faint); font-weight: 400 }
+.words { font-size: 20px; margin: 10px 0 }
+.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); margin-top: 24px }
+article { background: var(--card); border: 1px solid var(--line); border-top: 4px solid; border-radius: 10px;
+  padding: 14px 16px }
+article h3::first-letter { text-transform: uppercase }
+article p { font-size: 14px; color: var(--faint) }
 article .figure { font-size: 30px; line-height: 1.2; color: var(--ink); font-variant-numeric: tabular-nums }
 .figure small { font-size: 14px }
-.good { border-top-color: var(--good) } .bad { border-top-color: var(--bad) }
-.words { font-size: 20px; margin: 10px 0 }
-.videos { display: flex; flex-wrap: wrap; gap: 12px } figure { margin: 0 }
-video { height: 250px; max-width: 100%; image-rendering: pixelated; border-radius: 8px; background: #000; display: block }
+.good { border-top-color: var(--good) }
+.bad { border-top-color: var(--bad) }
+.videos { display: flex; flex-wrap: wrap; gap: 12px }
+figure { margin: 0 }
 figcaption { font-size: 14px; color: var(--faint); padding: 4px 2px }
-.wide { overflow-x: auto } .wide img { border-radius: 8px; display: block }
-img { max-width: 100% } .sheet { width: calc(100vw - 40px); margin-left: calc(50% - 50vw + 20px) }
-.sheet img { margin: 0 auto; min-width: 1000px; max-width: none; width: min(100%, 2000px) } .curves img { width: 100%; border-radius: 8px }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; background: var(--card) }
-th, td { text-align: right; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap; font-weight: 400 }
-thead th { color: var(--faint); white-space: normal; vertical-align: bottom } th:first-child { text-align: left }
-td.below, td.above { color: var(--bad); background: var(--tint) } td.band { color: var(--faint) }
+video { height: 250px; max-width: 100%; image-rendering: pixelated; border-radius: 8px; background: #000; display: block }
+.wide { overflow-x: auto }
+.sheet { width: calc(100vw - 40px); margin-left: calc(50% - 50vw + 20px) }
+.sheet img { display: block; margin: 0 auto; width: min(100%, 2000px); min-width: 1000px; border-radius: 8px }
+.curves img { width: 100%; border-radius: 8px }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%;
+  background: var(--card) }
+th, td { text-align: right; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap;
+  font-weight: 400 }
+thead th { color: var(--faint); white-space: normal; vertical-align: bottom }
+th:first-child { text-align: left }
+td.below, td.above { color: var(--bad); background: var(--tint) }
+td.band { color: var(--faint) }
+section { min-width: 0 }
 .segments { display: grid; gap: 24px; grid-template-columns: repeat(auto-fit, minmax(min(510px, 100%), 1fr)) }
-.segments h3 { margin-bottom: 6px } .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; width: 80% }
-.facts th { vertical-align: top; color: var(--faint) } section { min-width: 0 }
+.segments h3 { margin-bottom: 6px }
+.facts th { vertical-align: top; color: var(--faint) }
+.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; width: 80% }
 </style></head><body><main>
 <p class="faint">unspool</p>
 <h1>$title</h1>
@@ -194,18 +211,18 @@ td.below, td.above { color: var(--bad); background: var(--tint) } td.band { colo
 <p class="faint">Generated from $context: $size.</p>
 <div class="cards">$findings</div>
 <h2>Videos</h2><div class="videos">$videos</div>
-<h2>Frames</h2><div class="wide sheet"><img src="$sheet" alt="Frames of the real and the generated videos, side by side"></div>
+<h2>Frames</h2><div class="wide sheet"><img src="$sheet" alt="Frames of the real and the generated videos"></div>
 <h2>Against time</h2><picture class="curves"><source srcset="$dark" media="(prefers-color-scheme: dark)">
 <img src="$light" alt="Curves of every metric with the band of real video"></picture>
 <h2>Each video</h2>$summary
 <h2>Controls</h2>$controls
 <h2>Each segment</h2><div class="segments">$segments</div>
 <h2>How to read this</h2>
-<p>Every video is cut into segments of $length frames. For each of them, $clips real videos of the same length give the band in
-which 95 of 100 further real videos would lie; ▼ marks what is below it, ▲ what is above. A metric has left the band where two
-segments running are outside. Sharpness and colour count only as long as motion is alive, because a frozen picture keeps both.
-Motion and sharpness are in grey levels of 255 or relative to the context, colour shift in levels of 255. A video repeats
-itself where a window of frames is nearer to an earlier one than real windows come.</p>
+<p>Every video is cut into segments of $length frames. For each of them, $clips real videos of the same length give the
+band in which 95 of 100 further real videos would lie; ▼ marks what is below it, ▲ what is above. A metric has left the
+band where two segments running are outside. Sharpness and colour count only as long as motion is alive, because a frozen
+picture keeps both. A video repeats itself where a window of 30 frames is nearer to an earlier one than those of real
+video come. Levels are those of 8-bit pictures, 0 to 255.</p>
 <h2>Facts</h2>$facts
 <p class="faint">$schema</p>
 </main></body></html>

@@ -36,7 +36,7 @@ class Panel(NamedTuple):
     high: np.ndarray | None = None
 
 
-def draw_curves(panels: Sequence[Panel], labels: Sequence[str], control: str, fps: float, theme: Theme = LIGHT) -> bytes:
+def draw_curves(panels: Sequence[Panel], labels: Sequence[str], control: str, fps: float, theme: Theme) -> bytes:
     """PNG. `labels` name the N lines of every panel; the one named `control` is dashed. Frame t is drawn at t / fps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -52,7 +52,8 @@ def draw_curves(panels: Sequence[Panel], labels: Sequence[str], control: str, fp
     axes[-1].set_xlabel("seconds", color=theme.faint)
     handles: list[Any] = [Line2D([], [], marker="o", ms=4, lw=1.8, label=label, **style) for label, style in styles]
     if any(panel.real is not None for panel in panels):
-        handles += [Patch(color=theme.band, label="95 % of real video"), Line2D([], [], color=theme.faint, lw=1, label="real mean")]
+        handles.append(Patch(color=theme.band, label="95 % of real video"))
+        handles.append(Line2D([], [], color=theme.faint, lw=1, label="real mean"))
     figure.legend(
         handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9, labelcolor=theme.ink
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,10 +55,11 @@ def write_report(
 ) -> dict[str, Any]:
     """Judge, draw, write; returns what `report.json` holds.
 
-    futures: uint8 (K, T, H, W, 3). real: (M, T, H, W, 3), M >= 8 clips of real video of the same length, real[0] the true
-    continuation of context (c, H, W, 3). extra: further metrics of the futures by name; a `Series` (values (K, T), real
-    (M', T)) is judged against its own band and lasts or leaves as sharpness does, an array (K, T) is only drawn. videos:
-    label -> mp4, put into the page. Every file is written whole or not at all. Raises UserError for what does not fit.
+    futures: uint8 (K, T, H, W, 3). real: (M, T, H, W, 3), M >= 8 clips of real video of the same length, real[0] the
+    true continuation of context (c, H, W, 3). extra: further metrics of the futures by name; a `Series` (values (K, T),
+    real (M', T)) is judged against its own band and lasts or leaves as sharpness does, an array (K, T) is only drawn.
+    videos: label -> mp4, put into the page. Every file is written whole or not at all, and none where the input does
+    not fit, which raises UserError.
     """
     _fits(futures, real, context, fps)
     judged = _judge(futures, real, context, extra or {}, length)
@@ -121,7 +123,13 @@ def _judge(
 
 
 def _figures(
-    judged: _Judged, futures: np.ndarray, real: np.ndarray, context: np.ndarray, fps: float, facts: Mapping[str, Any], length: int
+    judged: _Judged,
+    futures: np.ndarray,
+    real: np.ndarray,
+    context: np.ndarray,
+    fps: float,
+    facts: Mapping[str, Any],
+    length: int,
 ) -> dict[str, Any]:
     count, frames, height, width, _ = futures.shape
     found = findings(judged.table, judged.labels[:count], judged.repeats and judged.repeats[:count], judged.limit, fps)
@@ -135,17 +143,15 @@ def _figures(
             "schema": SCHEMA,
             "verdict": {"holds": all(f.holds for f in found), "words": words, "findings": found},
             "video": {
-                "futures": count, "frames": frames, "fps": fps, "seconds": frames / fps, "height": height, "width": width,
-                "context_frames": len(context), "real_clips": len(real), "segment_length": length,
+                "futures": count, "frames": frames, "fps": fps, "seconds": frames / fps,
+                "height": height, "width": width, "context_frames": len(context), "real_clips": len(real), "segment_length": length,
             },
             "facts": dict(facts),
             "videos": [_video(judged, k, fps) for k in range(len(judged.labels))],
             "ratios_to_real": {name: ratio(a, b) for name, (a, b) in per_clip.items() if np.isfinite([*a, *b]).all()},
             "controls": {
                 CONTROL: {"findings": frozen},
-                "real against real": {
-                    name: sum(h.whole for h in floor if h.metric == name) for name in dict.fromkeys(h.metric for h in floor)
-                },
+                "real against real": Counter(h.metric for h in floor if h.whole),
             },
             "repetition": {
                 "window": WINDOW, "shares": judged.repeats, "real": judged.repeats_real, "limit": judged.limit,

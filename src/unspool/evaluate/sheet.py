@@ -24,9 +24,7 @@ def columns_of(frames: int) -> list[int]:
     """
     step = 100 * max(1, -(-frames // (100 * LATER)))
     last = frames - 1
-    crowd = step // 2 if last > step else 1
-    hundreds = [t for t in range(step, frames, step) if last - t >= crowd]
-    return [t for t in EARLY if t < last] + hundreds + [last]
+    return [*(t for t in EARLY if t < last), *range(step, last - 9, step), last]
 
 
 def contact_sheet(rows: Mapping[str, np.ndarray], context: np.ndarray, fps: float) -> Image.Image:

@@ -72,7 +72,8 @@ def _motion(rows: list[Row], horizons: list[Horizon], labels: Sequence[str], fps
     scale = f"motion is {worst:.2f} of real video's in the worst segment"
     if all(h.whole for h in horizons):
         return Finding("motion", True, f"{worst:.2f}", f"Alive to the end: {scale}.")
-    return Finding("motion", False, f"{worst:.2f}", f"Not alive to the end: {scale}, and {_leaves(horizons, labels, fps)}.")
+    words = f"Not alive to the end: {scale}, and {_leaves(horizons, labels, fps)}."
+    return Finding("motion", False, f"{worst:.2f}", words)
 
 
 def _lasting(metric: str, rows: list[Row], horizons: list[Horizon], labels: Sequence[str], fps: float) -> Finding:
@@ -100,5 +101,7 @@ def _repetition(repeats: Sequence[float], limit: float) -> Finding:
     most = max(repeats)
     figure = f"{100 * most:.0f} %"
     if most <= limit:
-        return Finding("repetition", True, figure, f"It does not repeat itself more than real video does ({figure} of seconds).")
-    return Finding("repetition", False, figure, f"It repeats itself: {figure} of its seconds nearly equal an earlier one.")
+        words = f"{figure} of the seconds nearly equal an earlier one, no more than in real video."
+        return Finding("repetition", True, figure, words)
+    words = f"It repeats itself: {figure} of the seconds nearly equal an earlier one; real video stays under {100 * limit:.0f} %."
+    return Finding("repetition", False, figure, words)

@@ -20,9 +20,11 @@ from unspool.types import Cond, Levels, State, Tokens, Video
 class Block(nn.Module):
     """Each memory, then an MLP: x += gate * branch(norm(x) * (1 + scale) + shift), with shift, scale, gate per frame."""
 
+    memories: Sequence[Memory]
+
     def __init__(self, width: int, memories: Sequence[Memory]) -> None:
         super().__init__()
-        self.memories = nn.ModuleList(memories)
+        self.memories = nn.ModuleList(memories)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
@@ -98,13 +100,14 @@ class VideoTransformer(VideoModel):
         self.predict = predict
         pixels = shape[0] * patch * patch
         self.enter = nn.Linear(pixels, width)
-        self.blocks = nn.ModuleList(Block(width, memories()) for _ in range(depth))
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.control = nn.Linear(controls, width, bias=False) if controls else None
         self.parts = len(self.blocks[0].memories) + 1
         self.modulation = nn.Linear(width, (3 * self.parts + 2) * width)  # shared by all blocks; each adds its bias (PixArt)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.leave = nn.Linear(width, pixels)
+        self.place: Tensor
         self.register_buffer("place", _places(self.grid, width), persistent=False)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)

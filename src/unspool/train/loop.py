@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from unspool import noise as rng
 from unspool import store
 from unspool.errors import UserError
+from unspool.model.video import VideoModel
 from unspool.system import System
 from unspool.types import Clip
 
@@ -63,7 +64,7 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.optimizer = _optimizer(self.model, options)
         self.step = 0
-        self.forward = torch.compile(self.model) if options.compile else self.model
+        self.forward: VideoModel = torch.compile(self.model) if options.compile else self.model  # type: ignore[assignment]
 
     def train_step(self, clips: np.ndarray) -> dict[str, float]:
         """One pass of the objective over uint8 clips (B, T, H, W, 3). Raises UserError when the loss is not finite."""
@@ -234,7 +235,7 @@ def _trim(path: Path, step: int) -> None:
     """Drop the lines of steps that will be walked again."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-        store.write_aside(path, lambda aside: aside.write_text("".join(f"{line}\n" for line in lines)) and None)
+        store.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _schedule(step: int, options: TrainOptions) -> float:

@@ -45,8 +45,8 @@ class TeacherForcing:
             history = self._own_estimates(model, blend, clip, key, starts)
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
-        level = level if self.context_noise else None
-        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, level)
+        told = level if self.context_noise else None
+        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, told)
 
     @torch.no_grad()
     def _own_estimates(
