@@ -25,7 +25,7 @@ _HOME = {
     "VideoTransformer": "unspool.model",
     "Window": "unspool.memory",
     "begin": "unspool.rollout",
-    "from_pretrained": "unspool.system",
+    "from_pretrained": "unspool.hub",
     "stream": "unspool.rollout",
 }
 

@@ -1,20 +1,33 @@
-"""The systems, ten lines each: a function of named settings that returns a `System`."""
+"""The systems, ten lines each: a function of named settings that returns a `System`.
+
+The recipes share one backbone, so weights trained by one load in the others wherever shapes fit: they differ in what is
+noisy when, in training and in use. The first line of a docstring is the summary that `unspool recipes` prints; `Source:` says
+whose idea it is, what of it was read and what is ours.
+"""
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from unspool.blend import AlphaBlend
-from unspool.codec import Pixels
+from unspool.codec import Codec, Patches, Pixels
+from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoTransformer
 from unspool.schedule import Independent, Staircase, Together
 from unspool.solver import euler
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, TeacherForcing
+from unspool.types import Count, Natural, Positive, Share
 
 SizeName = Literal["nano", "tiny", "small", "base"]
+Recipe = Callable[..., System]
 
 
 class Size(NamedTuple):
@@ -34,23 +47,166 @@ SIZES: dict[str, Size] = {
 def chunk_by_chunk(
     *,
     size: SizeName = "tiny",
-    resolution: int = 64,
-    patch: int = 16,
-    chunk: int = 4,
-    window: int = 8,
-    steps: int = 8,
-    frames: int = 22,
-    shift: float = 3.0,
-    context_noise: float = 0.2,
-    substitute: float = 0.0,
+    resolution: Count = 64,
+    patch: Count = 16,
+    components: Natural = 24,
+    chunk: Count = 4,
+    window: Natural = 8,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    substitute: Share = 0.0,
     predict: Literal["clean", "velocity"] = "clean",
 ) -> System:
-    """Chunks of frames denoised one after the other behind a rolling key/value cache, trained by teacher forcing with a
-    little told noise on the history."""
+    """Chunks of frames denoised one after the other behind a rolling key/value cache.
+
+    Trained by teacher forcing, all chunks of a clip in one pass, with a little told noise on the history.
+
+    Source: ACDiT (2412.07720), read: blocks one by one, clean and noisy copies in one pass. Ours: a cache of the last
+    `window` frames where it keeps all keys, the told context noise, the level shift and the prediction of clean frames.
+    """
+    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict)
+    objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
+    return System(model, codec, AlphaBlend(), Staircase(steps=steps, chunk=chunk), euler, objective, frames)
+
+
+def frame_by_frame(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 16,
+    components: Natural = 24,
+    window: Natural = 8,
+    steps: Count = 8,
+    frames: Count = 14,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    substitute: Share = 0.0,
+    predict: Literal["clean", "velocity"] = "clean",
+) -> System:
+    """One frame at a time, each denoised in full before the next begins: `chunk-by-chunk` with chunks of one.
+
+    Source: FAR (2503.19325), read: next-frame diffusion behind true history. Ours: the two streams of ACDiT (2412.07720)
+    for training and a plain window where FAR packs older frames into larger patches.
+    """
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict)
+    objective = TeacherForcing(1, 2, context_noise, substitute, Independent(1, shift))
+    return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames)
+
+
+def full_sequence(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 16,
+    components: Natural = 24,
+    flight: Count = 8,
+    window: Natural = 8,
+    steps: Count = 16,
+    frames: Count = 18,
+    context_noise: Share = 0.2,
+    predict: Literal["clean", "velocity"] = "clean",
+) -> System:
+    """A whole flight of frames denoised together at one level, then the next flight behind it.
+
+    Source: Video Diffusion Models (2204.03458), not read: one level for all frames, the baseline that every autoregressive
+    method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
+    """
+    model, codec = _backbone(size, resolution, patch, components, window, flight, predict)
+    objective = TeacherForcing(flight, 2, context_noise, 0.0, Together())
+    schedule = Staircase(steps=steps, lag=0, chunks=flight)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
+
+
+def diffusion_forcing(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 16,
+    components: Natural = 24,
+    window: Natural = 16,
+    flight: Count = 4,
+    steps: Count = 16,
+    frames: Count = 22,
+    shift: Positive = 1.0,
+    clean: Share = 0.1,
+    predict: Literal["clean", "velocity"] = "clean",
+) -> System:
+    """Every frame of a clip at a level of its own, so that any lag may be chosen when it is used.
+
+    The default lag of 1 / `flight` keeps so many frames under way, each a little noisier than the one before it.
+
+    Source: Diffusion Forcing (2407.01392), reconstructed from descriptions: independent levels in training, a pyramid of
+    levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
+    """
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict)
+    objective = DiffusionForcing(2, Independent(1, shift, clean))
+    schedule = Staircase(steps=steps, lag=1 / flight)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
+
+
+CODEC_PATCH = 8
+"""Pixels a side of the patches whose principal components are kept."""
+
+
+def _backbone(
+    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Literal["clean", "velocity"]
+) -> tuple[VideoTransformer, Codec]:
+    """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
+
+    components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves.
+    """
+    unit = CODEC_PATCH if components else 1
+    if resolution % patch or patch % unit:
+        fix = f"choose a multiple of {unit} that divides it" if unit > 1 else "choose one that does, such as 8 or 16"
+        raise UserError(f"patch {patch} does not fit resolution {resolution}; {fix}")
     width, depth, heads = SIZES[size]
+    shape = (components or 3, resolution // unit, resolution // unit)
     model = VideoTransformer(
-        (3, resolution, resolution), patch=patch, width=width, depth=depth, chunk=chunk, predict=predict,
+        shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict,
         memories=lambda: [Window(width, heads, window)],
     )  # fmt: skip
-    objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
-    return System(model, Pixels(), AlphaBlend(), Staircase(steps=steps, chunk=chunk), euler, objective, frames)
+    return model, Patches(components, CODEC_PATCH) if components else Pixels()
+
+
+RECIPES: dict[str, Recipe] = {
+    function.__name__.replace("_", "-"): function
+    for function in (chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence)
+}
+
+
+def find(name: str) -> Recipe:
+    """The recipe function of a name (`chunk-by-chunk`) or of a file of one's own (`my_recipe.py:recipe`).
+
+    The file runs with all rights of its user. Raises UserError when there is no such recipe, with the nearest name.
+    """
+    path, colon, function = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(Path(path), function)
+    known = name.replace("_", "-")
+    if known not in RECIPES:
+        near = difflib.get_close_matches(known, RECIPES, n=1, cutoff=0.4)
+        meant = f"did you mean {near[0]!r}?" if near else "one of your own is named as my_recipe.py:recipe"
+        raise UserError(f"there is no recipe {name!r}; {meant} (recipes: {', '.join(RECIPES)})")
+    return RECIPES[known]
+
+
+def _from_file(path: Path, function: str) -> Recipe:
+    if not path.is_file():
+        raise UserError(f"there is no recipe file {path}; check the path, it is relative to where the command runs")
+    spec = spec_from_file_location(f"recipe_file_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses in the file look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} does not run: {type(error).__name__}: {error}; mend the file") from error
+    recipe = getattr(module, function, None)
+    if not inspect.isfunction(recipe):
+        own = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
+        near = difflib.get_close_matches(function, own, n=1, cutoff=0) or own
+        meant = f"did you mean {path}:{near[0]}?" if near else "define one"
+        raise UserError(f"{path} has no function {function!r}; {meant}")
+    return recipe

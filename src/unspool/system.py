@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspool.blend import Blend
 from unspool.codec import Codec
@@ -41,3 +41,8 @@ class System:
     solver: Solver
     objective: Objective
     frames: int
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What a checkpoint holds: the model's parameters under their own names, the codec's behind `codec.`."""
+        yield from self.model.named_parameters()
+        yield from ((f"codec.{name}", p) for name, p in self.codec.named_parameters())

@@ -12,9 +12,16 @@ W width, N tokens of one frame, D features, G groups of a training pass.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
+
+# Settings with a range: what config.py checks, and what a reader of a signature is told.
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Gt(0)]
 
 Video = Tensor
 Levels = Tensor

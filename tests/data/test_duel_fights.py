@@ -55,6 +55,13 @@ def test_nobody_leaves_the_picture_or_the_floor(fighters: int) -> None:
     assert 0.4 < share < 0.6, "fights huddle on one side"
 
 
+def test_those_who_stand_keep_apart(fights: Trajectory) -> None:
+    floor = fights.joints[..., 1].max(axis=-1)
+    stand = (floor.max(axis=(0, 1)) - floor < 0.02) & ~np.isin(fights.move, [MOVE[m] for m in ("fall", "lie", "get up")])
+    gap = np.abs(fights.x[..., 0] - fights.x[..., 1])[stand.all(axis=-1)]
+    assert (gap < 0.15).mean() < 0.05 and (gap < 0.4).mean() > 0.5, "or they would never meet"
+
+
 def test_every_move_is_used(fights: Trajectory) -> None:
     begun = fights.move[:, 1:][fights.phase[:, 1:] == 0]
     share = np.bincount(begun, minlength=len(MOVES)) / len(begun)
@@ -146,13 +153,14 @@ def test_fighters_are_drawn_where_they_are_in_their_colours() -> None:
     from unspool.data.worlds.duel.render import _CLOTH
 
     world = Duel()
-    track = world.simulate(np.arange(40), 5)
+    track = world.simulate(np.arange(200), 5)
     video = world.render(track).astype(np.float64)
     knee = (track.joints[:, :, 0, JOINT["knee"]] * 64).astype(int)  # the nearest fighter's near knee: little hides it
     b, t = np.indices(knee.shape[:2])
     seen, cloth = video[b, t, knee[..., 1], knee[..., 0]], _CLOTH[track.colours[..., 0]]
     alike = (seen * cloth).sum(-1) / (np.linalg.norm(seen, axis=-1) * np.linalg.norm(cloth, axis=-1))
-    assert (alike > 0.97).mean() > 0.85
+    behind = np.linalg.norm(track.joints[:, :, 1] - track.joints[:, :, :1, JOINT["knee"]], axis=-1).min(axis=-1) < 0.04
+    assert (alike > 0.97).mean() > 0.85 and (alike > 0.97)[behind].mean() > 0.85 and behind.sum() > 30
 
 
 @pytest.mark.parametrize("split", ["train", "seen", "unseen"])

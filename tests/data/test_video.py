@@ -83,6 +83,23 @@ def test_damage_in_the_middle_is_refused(tmp_path, draw, encode, muxer):
     assert "damaged" in refusal(lambda: read_video(bad), bad)
 
 
+def test_scattered_damage_is_refused(tmp_path, draw):
+    """Sixteen wrong bytes each. The decoder patches most of that over and says so only beside the picture."""
+    data = write(tmp_path / "a.mp4", draw(60, 64, 64)).read_bytes()
+    media = np.arange(data.index(b"mdat") + 1500, data.rindex(b"moov") - 8)
+    refused = 0
+    for seed in range(12):
+        rng, damaged = np.random.default_rng(seed), bytearray(data)
+        for at in rng.choice(media, 16):
+            damaged[at] ^= rng.integers(1, 256)
+        (tmp_path / "a.mp4").write_bytes(damaged)
+        try:
+            read_video(tmp_path / "a.mp4")
+        except UserError:
+            refused += 1
+    assert refused == 12
+
+
 def test_other_broken_files(tmp_path, draw, encode, unprivileged):
     def message(name: str, **read) -> str:
         return refusal(lambda: read_video(tmp_path / name, **read), tmp_path / name)

@@ -36,9 +36,7 @@ def test_blocks_do_not_show(fresh: np.ndarray) -> None:
     assert np.isfinite(whole.motion[0, 1:]).all()
 
 
-@pytest.mark.parametrize(
-    ("shape", "kind"), [((1, 2, 8, 8, 3), float), ((2, 8, 8, 3), np.uint8), ((0, 2, 8, 8, 3), np.uint8)]
-)
+@pytest.mark.parametrize(("shape", "kind"), [((1, 2, 8, 8, 3), float), ((2, 8, 8, 3), np.uint8), ((0, 2, 8, 8, 3), np.uint8)])
 def test_what_is_no_video_is_refused(shape: tuple[int, ...], kind: type) -> None:
     with pytest.raises(UserError, match="video"):
         measure(np.zeros(shape, kind))

@@ -1,8 +1,8 @@
 """One video file in, one video file out: PyAV (FFmpeg) behind two functions, a writer and plain errors.
 
 Pixels are uint8 arrays (T, H, W, 3), RGB. Everything that a user can mend is a `UserError` of one line. A file that is
-cut short or damaged is refused, never half-read: containers say how long they are, and the decoder is told to stop at
-the first error.
+cut short is refused, never half-read: containers say how long they are. So is damage that the decoder notices; a
+flipped bit that is still a valid picture cannot be told from one, because these formats carry no checksums.
 
 Written files are H.264 mp4. They grow aside as `NAME.part.mp4` in fragments of one key-frame interval, each playable
 as soon as it is on disk, so that even a killed process leaves a video. Closing turns the same file into an ordinary
@@ -142,13 +142,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
             if _is_cut(file):
                 raise UserError(f"cannot read {path}: the file is truncated; copy or download it again")
             file.seek(0)
-            with av.open(file, options={"format_whitelist": _FORMATS, "err_detect": "explode"}) as container:
+            with av.open(file, options={"format_whitelist": _FORMATS}) as container:
                 problem = _DAMAGED
                 # The cover of an audio file is a video stream of one picture.
                 streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
                 if not streams:
                     raise UserError(f"cannot read {path}: it has sound but no pictures; give one with a video stream")
-                streams[0].codec_context.options = {"err_detect": "explode"}
                 yield container, streams[0]
         except av.FFmpegError as error:
             raise UserError(f"cannot read {path}: {problem}") from error

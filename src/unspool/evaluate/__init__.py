@@ -8,6 +8,8 @@ from unspool.evaluate.controls import copy_last, real_against_real
 from unspool.evaluate.curves import Curves, measure
 from unspool.evaluate.drift import Horizon, Metric, Row, Series, Slope, Table, segments, tabulate
 from unspool.evaluate.repetition import Repetition, repetition
+from unspool.evaluate.report import closing_table, write_report
+from unspool.evaluate.sheet import contact_sheet, side_by_side
 
 __all__ = [
     "Curves",
@@ -19,6 +21,8 @@ __all__ = [
     "Series",
     "Slope",
     "Table",
+    "closing_table",
+    "contact_sheet",
     "copy_last",
     "measure",
     "paired_ratio",
@@ -26,5 +30,7 @@ __all__ = [
     "real_against_real",
     "repetition",
     "segments",
+    "side_by_side",
     "tabulate",
+    "write_report",
 ]

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
-
-from unspool.errors import UserError
 
 TITLES = {"motion": "Motion", "static": "Still pairs", "sharpness": "Sharpness", "colour": "Colour shift"}
 MARKS = {"inside": "", "below": "▼", "above": "▲"}
 
 
-def page(report: Mapping[str, Any], *, sheet: bytes, light: bytes, dark: bytes, videos: Mapping[str, Path]) -> str:
-    """report: as in json. sheet, light, dark: PNG. videos: label -> mp4. Raises UserError for one that is missing."""
+def page(report: Mapping[str, Any], *, sheet: bytes, light: bytes, dark: bytes, videos: Mapping[str, bytes]) -> str:
+    """report: as in json. sheet, light, dark: PNG. videos: label -> content of an mp4."""
     video = report["video"]
     title = f"{_count(video['futures'], 'future')} of {video['seconds']:.1f} seconds"
     return PAGE.substitute(
@@ -25,7 +22,7 @@ def page(report: Mapping[str, Any], *, sheet: bytes, light: bytes, dark: bytes, 
         context=_count(video["context_frames"], "true frame"),
         words=escape(report["verdict"]["words"]),
         findings="".join(_finding(found) for found in report["verdict"]["findings"]),
-        videos="".join(_player(label, path) for label, path in videos.items()),
+        videos="".join(_player(label, content) for label, content in videos.items()),
         sheet=_data(sheet, "image/png"),
         light=_data(light, "image/png"),
         dark=_data(dark, "image/png"),
@@ -49,12 +46,7 @@ def _finding(found: Mapping[str, Any]) -> str:
     )
 
 
-def _player(label: str, path: Path) -> str:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"cannot put {path} into the report: {why}; give the path of an mp4") from error
+def _player(label: str, content: bytes) -> str:
     source = _data(content, "video/mp4")
     return (
         f'<figure><video src="{source}" controls loop muted autoplay playsinline></video>'
@@ -89,8 +81,8 @@ def _controls(report: Mapping[str, Any]) -> str:
     ratios = {name: _interval(of) for name, of in report["ratios_to_real"].items() if name != "static"}
     return (
         f"<p><b>Copying the last frame</b> loses {lost} of {len(copy['findings'])} findings.</p>"
-        f"<p><b>Real against real:</b> of {clips} real clips, each judged by the band of the others, so many stay inside "
-        f"to the end: {kept}.</p>"
+        f"<p><b>Real against real:</b> of {clips} real clips, each judged by the band of the others, so many stay "
+        f"inside to the end: {kept}.</p>"
         f"<p><b>Mean of the futures over the mean of real video</b>, with a 95 % interval by bootstrap: "
         f"{', '.join(f'{escape(name)} {interval}' for name, interval in ratios.items())}.</p>"
     )
@@ -186,7 +178,7 @@ article .figure { font-size: 30px; line-height: 1.2; color: var(--ink); font-var
 .videos { display: flex; flex-wrap: wrap; gap: 12px }
 figure { margin: 0 }
 figcaption { font-size: 14px; color: var(--faint); padding: 4px 2px }
-video { height: 250px; max-width: 100%; image-rendering: pixelated; border-radius: 8px; background: #000; display: block }
+video { display: block; height: 250px; max-width: 100%; image-rendering: pixelated; border-radius: 8px }
 .wide { overflow-x: auto }
 .sheet { width: calc(100vw - 40px); margin-left: calc(50% - 50vw + 20px) }
 .sheet img { display: block; margin: 0 auto; width: min(100%, 2000px); min-width: 1000px; border-radius: 8px }
@@ -220,8 +212,8 @@ section { min-width: 0 }
 <h2>How to read this</h2>
 <p>Every video is cut into segments of $length frames. For each of them, $clips real videos of the same length give the
 band in which 95 of 100 further real videos would lie; ▼ marks what is below it, ▲ what is above. A metric has left the
-band where two segments running are outside. Sharpness and colour count only as long as motion is alive, because a frozen
-picture keeps both. A video repeats itself where a window of 30 frames is nearer to an earlier one than those of real
+band where two segments running are outside. Sharpness and colour count only as long as motion is alive, because a
+frozen picture keeps both. A video repeats itself where a window of 30 frames is nearer to an earlier one than those of real
 video come. Levels are those of 8-bit pictures, 0 to 255.</p>
 <h2>Facts</h2>$facts
 <p class="faint">$schema</p>

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from unspool.evaluate.band import band_of
 from unspool.evaluate.bootstrap import ratio
 from unspool.evaluate.controls import copy_last, leave_one_out
 from unspool.evaluate.curves import check, measure
-from unspool.evaluate.drift import Metric, Series, Table, edges_of, segment_means, series_of, tabulate
+from unspool.evaluate.drift import Horizon, Metric, Series, Table, edges_of, segment_means, series_of, tabulate
 from unspool.evaluate.page import lasting, page
 from unspool.evaluate.plots import DARK, LIGHT, Panel, draw_curves
 from unspool.evaluate.repetition import WINDOW, repetition
@@ -62,6 +61,7 @@ def write_report(
     not fit, which raises UserError.
     """
     _fits(futures, real, context, fps)
+    clips = {label: _content(path) for label, path in (videos or {}).items()}
     judged = _judge(futures, real, context, extra or {}, length)
     report = _figures(judged, futures, real, context, fps, facts, length)
     panels = _panels(judged, length)
@@ -69,7 +69,7 @@ def write_report(
     rows = {"real": real[0], **dict(zip(judged.labels, futures, strict=False))}
     buffer = io.BytesIO()
     contact_sheet(rows, context, fps).save(buffer, format="png")
-    html = page(report, sheet=buffer.getvalue(), light=light, dark=dark, videos=videos or {})
+    html = page(report, sheet=buffer.getvalue(), light=light, dark=dark, videos=clips)
     out = Path(out)
     for name, content in (("sheet.png", buffer.getvalue()), ("curves.png", light), ("report.html", html.encode())):
         write_aside(out / name, lambda aside, content=content: aside.write_bytes(content) and None)  # type: ignore[misc]
@@ -98,6 +98,14 @@ def _fits(futures: np.ndarray, real: np.ndarray, context: np.ndarray, fps: float
         raise UserError(f"real clips must be as long as the futures, and all pictures of one size: {shapes}")
     if futures.shape[1] < 2 or not fps > 0:
         raise UserError(f"a report needs 2 frames or more and fps above 0, not {futures.shape[1]} and {fps}")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"cannot put {path} into the report: {why}; give the path of an mp4") from error
 
 
 def _judge(
@@ -144,14 +152,15 @@ def _figures(
             "verdict": {"holds": all(f.holds for f in found), "words": words, "findings": found},
             "video": {
                 "futures": count, "frames": frames, "fps": fps, "seconds": frames / fps,
-                "height": height, "width": width, "context_frames": len(context), "real_clips": len(real), "segment_length": length,
+                "height": height, "width": width,
+                "context_frames": len(context), "real_clips": len(real), "segment_length": length,
             },
             "facts": dict(facts),
             "videos": [_video(judged, k, fps) for k in range(len(judged.labels))],
             "ratios_to_real": {name: ratio(a, b) for name, (a, b) in per_clip.items() if np.isfinite([*a, *b]).all()},
             "controls": {
                 CONTROL: {"findings": frozen},
-                "real against real": Counter(h.metric for h in floor if h.whole),
+                "real against real": _kept(floor),
             },
             "repetition": {
                 "window": WINDOW, "shares": judged.repeats, "real": judged.repeats_real, "limit": judged.limit,
@@ -162,6 +171,14 @@ def _figures(
             "curves": {name: np.round(values, 4) for name, values in curves.items()},
         }
     )  # fmt: skip
+
+
+def _kept(floor: Iterable[Horizon]) -> dict[str, int]:
+    """metric -> how many clips stay in the band to the end."""
+    kept: dict[str, int] = {}
+    for horizon in floor:
+        kept[horizon.metric] = kept.get(horizon.metric, 0) + horizon.whole
+    return kept
 
 
 def _alone(judged: _Judged, video: int, fps: float) -> Any:

@@ -54,13 +54,17 @@ def sentence(table: Table, labels: Sequence[str], found: Sequence[Finding], fps:
     if first.whole:
         return f"Like real video to the end in each segment, but not as a whole: {lost}."
     since = f"for {first.frames / fps:.1f} s" if first.frames else "at no time"
-    return f"Like real video {since}; {first.by} leaves first ({WORDS.get((first.by, first.side), first.side)})."
+    return f"Like real video {since}; {first.by} leaves first ({_why(first)})."
 
 
 def worst_motion(rows: Sequence[Row]) -> float:
     """The motion over real motion that is farthest from 1, as a factor, of all segments; NaN where none is known."""
     ratios = [row.ratio for row in rows if row.metric == "motion" and np.isfinite(row.ratio)]
     return max(ratios, key=lambda r: abs(np.log(max(r, 1e-9))), default=float("nan"))
+
+
+def _why(left: Horizon) -> str:
+    return WORDS.get((left.by, left.side), "too much of it" if left.side == "above" else "too little of it")
 
 
 def _of(table: Table, metric: str, labels: Sequence[str]) -> list[Horizon]:
@@ -87,7 +91,7 @@ def _lasting(metric: str, rows: list[Row], horizons: list[Horizon], labels: Sequ
 
 def _leaves(horizons: list[Horizon], labels: Sequence[str], fps: float) -> str:
     first = min(horizons, key=lambda h: h.frames)
-    because = WORDS.get((first.by, first.side), f"{first.by} is {first.side} it")
+    because = _why(first)
     if first.metric not in (first.by, "motion"):
         because = f"by motion, {because}"
     since = f"from {first.frames / fps:.1f} s on" if first.frames else "from the start"
@@ -103,5 +107,6 @@ def _repetition(repeats: Sequence[float], limit: float) -> Finding:
     if most <= limit:
         words = f"{figure} of the seconds nearly equal an earlier one, no more than in real video."
         return Finding("repetition", True, figure, words)
-    words = f"It repeats itself: {figure} of the seconds nearly equal an earlier one; real video stays under {100 * limit:.0f} %."
+    real = f"{100 * limit:.0f} %"
+    words = f"It repeats itself: {figure} of the seconds nearly equal an earlier one, in real video up to {real}."
     return Finding("repetition", False, figure, words)

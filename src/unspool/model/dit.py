@@ -74,8 +74,8 @@ class VideoTransformer(VideoModel):
     """A diffusion transformer over frames cut into patches; the past enters through `memories` and `context`.
 
     shape: (C, H, W) of a frame. memories: makes the memories of one block. chunk: frames of a flight that see each other both
-    ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives;
-    either way the model returns velocities. controls: features of an action per frame, 0 for none.
+    ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives: the
+    velocity, the clean frame, or its change since the newest clean frame; either way the model returns velocities. controls: features of an action per frame, 0 for none.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class VideoTransformer(VideoModel):
         chunk: int = 1,
         context: Context | None = None,
         blend: Blend | None = None,
-        predict: Literal["velocity", "clean"] = "clean",
+        predict: Literal["velocity", "clean", "change"] = "clean",
         controls: int = 0,
     ) -> None:
         super().__init__()
@@ -122,6 +122,7 @@ class VideoTransformer(VideoModel):
         return {
             "at": torch.zeros(batch, device=device, dtype=torch.int64),
             "seed": seed.to(device),
+            "newest": torch.zeros(batch, *self.shape, device=device, dtype=dtype),
             "context": self.context.start(batch, self.shape, device=device, dtype=dtype),
             "blocks": {
                 str(b): {
@@ -144,7 +145,8 @@ class VideoTransformer(VideoModel):
         for b, block in enumerate(self.blocks):
             x, blocks[str(b)] = block.write(x, state["blocks"][str(b)], cond, mods)
         context = self.context.remember(clean, state["context"])
-        return {**state, "at": state["at"] + frames, "context": context, "blocks": blocks}
+        newest = clean[:, -1].to(state["newest"])
+        return {**state, "at": state["at"] + frames, "newest": newest, "context": context, "blocks": blocks}
 
     def reader(self, state: State) -> Reader:
         views = {
@@ -160,11 +162,11 @@ class VideoTransformer(VideoModel):
             if control is not None and ahead:
                 control = torch.cat([control.new_zeros(len(control), ahead, control.shape[2]), control], 1)
             emb, mods, last = self._embed(levels, control)
-            cond = Cond(emb, self.grid, self._order(x.shape[1]), -ahead, exists)
+            cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists)
             tokens = self._patches(noisy)
             for b, block in enumerate(self.blocks):
                 tokens = block.read(tokens, views[str(b)], cond, mods)
-            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:])
+            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], state["newest"][:, None])
 
         return read
 
@@ -196,7 +198,7 @@ class VideoTransformer(VideoModel):
         clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
         emb, mods, last = self._embed(level, noisy_control)
         clean_cond = Cond(clean_emb, self.grid, tuple(range(clean.shape[1])))
-        noisy_cond = Cond(emb, self.grid, self._order(x.shape[2]))
+        noisy_cond = Cond(emb, self.grid, self.order(x.shape[2]))
         a, b = self._patches(clean), self._patches(x)
         blocks = {}
         for i, block in enumerate(self.blocks):
@@ -204,13 +206,14 @@ class VideoTransformer(VideoModel):
             a, b, blocks[str(i)] = block.scan(a, b, starts, states, (clean_cond, noisy_cond), (clean_mods, mods))
         if state is None:
             zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
-            state = {"at": zero, "seed": zero, "context": {}}
-        after = {**state, "at": state["at"] + clean.shape[1], "blocks": blocks}
-        return self._velocity(b, x, level, last), after
+            state = {"at": zero, "seed": zero, "context": {}, "newest": x.new_zeros(len(x), *self.shape)}
+        newest = torch.cat([state["newest"][:, None].to(clean), clean], 1)  # frame s is the newest after s clean frames
+        after = {**state, "at": state["at"] + clean.shape[1], "newest": newest[:, -1], "blocks": blocks}
+        return self._velocity(b, x, level, last, newest[:, list(starts), None]), after
 
     # -- parts ----------------------------------------------------------------------------------------------------------
 
-    def _order(self, flight: int) -> tuple[int, ...]:
+    def order(self, flight: int) -> tuple[int, ...]:
         """Context frames see what is older; flight frames see chunks up to their own."""
         return tuple(range(-self.context.frames, 0)) + tuple(j // self.chunk for j in range(flight))
 
@@ -241,13 +244,15 @@ class VideoTransformer(VideoModel):
         patches = rearrange(video, "... c (y p) (x q) -> ... (y x) (c p q)", p=self.patch, q=self.patch)
         return self.enter(patches.to(self.enter.weight.dtype)) + self.place.to(self.enter.weight.dtype)
 
-    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor) -> Video:
+    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, newest: Video) -> Video:
         shift, scale = last[..., None, :].unbind(-3)
         out = self.leave(self.norm(tokens) * (1 + scale) + shift)
         out = rearrange(
             out, "... (y x) (c p q) -> ... c (y p) (x q)", y=self.grid[0], p=self.patch, q=self.patch
         ).to(x.dtype)  # fmt: skip
-        return out if self.predict == "velocity" else self.blend.velocity(x, out, level)
+        if self.predict == "velocity":
+            return out
+        return self.blend.velocity(x, out + newest if self.predict == "change" else out, level)
 
 
 def _sinusoids(t: Tensor, dim: int = 256) -> Tensor:

@@ -15,18 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from unspool import noise as rng
 from unspool import store
 from unspool.errors import UserError
+from unspool.interrupt import Interrupt
 from unspool.model.video import VideoModel
 from unspool.system import System
-from unspool.types import Clip
+from unspool.train.run import locked
+from unspool.types import Clip, Count, Natural, Positive, Share
 
 
 class ClipSource(Protocol):
@@ -39,20 +42,20 @@ class ClipSource(Protocol):
 class TrainOptions:
     """steps of `batch` clips; lr warms up over `warmup` steps and falls linearly to 0 over the last `decay` share."""
 
-    steps: int = 10_000
-    batch: int = 16
-    lr: float = 1e-3
-    warmup: int = 200
-    decay: float = 0.3
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
+    steps: Count = 10_000
+    batch: Count = 16
+    lr: Positive = 1e-3
+    warmup: Natural = 200
+    decay: Share = 0.3
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    clip: Positive = 1.0
+    ema: Share = 0.999
     bf16: bool = True
     compile: bool = False
-    save_every: int = 500
-    log_every: int = 20
-    validate_every: int = 500
-    seed: int = 0
+    save_every: Count = 500
+    log_every: Count = 20
+    validate_every: Count = 500
+    seed: Natural = 0
 
 
 class Trainer:
@@ -100,8 +103,8 @@ class Trainer:
 
     def _losses(self, video: Tensor, key: Tensor) -> Iterator[Any]:
         bf16 = self.options.bf16
+        clip = Clip(self.system.codec.encode(video, {})[0])
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            clip = Clip(self.system.codec.encode(video, {})[0])
             yield from self.system.objective(self.forward, self.system.blend, clip, key)
 
     def _indices(self) -> Tensor:
@@ -121,8 +124,8 @@ class Trainer:
         def write(aside: Path) -> None:
             state = aside / "training_state"
             state.mkdir(parents=True)
-            names = [name for name, _ in self.model.named_parameters()]
-            store.save_tensors(aside / "model.safetensors", dict(zip(names, self.average, strict=True)))
+            averaged = dict(zip(dict(self.model.named_parameters()), self.average, strict=True))
+            store.save_tensors(aside / "model.safetensors", {**dict(self.system.named_parameters()), **averaged})
             store.save_tensors(state / "weights.safetensors", dict(self.model.named_parameters()))
             store.save_tensors(state / "optimizer.safetensors", _flat_optimizer(self.optimizer))
             store.write_json(state / "progress.json", {"step": self.step, "options": asdict(self.options)})
@@ -141,7 +144,7 @@ class Trainer:
     def load(self, checkpoint: Path) -> None:
         """Go on exactly where this checkpoint was written. Raises UserError when it is not whole or of another model."""
         state = checkpoint / "training_state"
-        load_weights(self.model, store.load_tensors(checkpoint / "model.safetensors", self.device)[0], checkpoint)
+        load_weights(self.system, store.load_tensors(checkpoint / "model.safetensors", self.device)[0], checkpoint)
         self.average = [p.detach().clone() for p in self.model.parameters()]
         load_weights(self.model, store.load_tensors(state / "weights.safetensors", self.device)[0], checkpoint)
         _load_optimizer(self.optimizer, store.load_tensors(state / "optimizer.safetensors", self.device)[0])
@@ -171,9 +174,9 @@ def to_video(clips: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     return torch.from_numpy(clips).to(device).movedim(-1, -3).float() / 127.5 - 1
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
+def load_weights(into: System | nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     """Weights by name. Raises UserError when names, shapes or values do not fit."""
-    wanted = dict(model.named_parameters())
+    wanted = dict(into.named_parameters())
     odd = sorted(wanted.keys() ^ tensors.keys()) or [n for n, p in wanted.items() if p.shape != tensors[n].shape]
     if odd:
         raise UserError(f"{where} is a checkpoint of another model: {odd[0]} does not fit ({len(odd)} tensors differ)")
@@ -197,45 +200,49 @@ def train(
     device: torch.device | str = "cpu",
     report: Callable[[Trainer, dict[str, float]], None] | None = None,
 ) -> Trainer:
-    """Train to `options.steps`, logging to metrics.jsonl and saving every `save_every` steps, at the end and on Ctrl-C."""
+    """Train to `options.steps`, logging to metrics.jsonl and saving every `save_every` steps, at the end and on Ctrl-C.
+
+    Ctrl-C and SIGTERM let the step that is under way finish, save, and raise KeyboardInterrupt. Raises UserError when another
+    process trains in this folder.
+    """
     trainer = Trainer(system, options, device)
     if resume is not None:
         trainer.load(resume)
-    run.mkdir(parents=True, exist_ok=True)
-    _trim(run / "metrics.jsonl", trainer.step)
 
     def fetch(step: int) -> np.ndarray:
         indices = np.arange(step * options.batch, (step + 1) * options.batch, dtype=np.int64)
         return source(indices, system.frames, seed=options.seed)
 
     validation = None if held_out is None else held_out(np.arange(16, dtype=np.int64), system.frames, seed=options.seed)
-    with ThreadPoolExecutor(1) as pool, (run / "metrics.jsonl").open("a", buffering=1) as metrics:
-        ahead = pool.submit(fetch, trainer.step)
-        try:
+    with locked(run), Interrupt() as stop, ThreadPoolExecutor(1) as pool:
+        _trim(run / "metrics.jsonl", trainer.step)
+        with (run / "metrics.jsonl").open("a", buffering=1) as metrics:
+            ahead = pool.submit(fetch, trainer.step)
             while trainer.step < options.steps:
                 clips, ahead = ahead.result(), pool.submit(fetch, trainer.step + 1)
                 begun = time.perf_counter()
                 logs = {"step": trainer.step + 1, **trainer.train_step(clips), "seconds": time.perf_counter() - begun}
                 due = trainer.step == options.steps
-                if validation is not None and (trainer.step % options.validate_every == 0 or due):
+                validated = validation is not None and (trainer.step % options.validate_every == 0 or due)
+                if validation is not None and validated:
                     logs |= {f"held_out_{k}": v for k, v in trainer.validate(validation).items()}
-                if trainer.step % options.log_every == 0 or len(logs) > 4 or due:
+                if trainer.step % options.log_every == 0 or validated or due:
                     metrics.write(json.dumps(logs) + "\n")
+                if trainer.step % options.save_every == 0 or due or stop:
+                    trainer.save(run, config)
                 if report is not None:
                     report(trainer, logs)
-                if trainer.step % options.save_every == 0 or due:
-                    trainer.save(run, config)
-        except KeyboardInterrupt:
-            trainer.save(run, config)
-            raise
+                if stop and not due:
+                    raise KeyboardInterrupt
     return trainer
 
 
 def _trim(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be walked again."""
+    """Drop the lines of steps that will be walked again, and one that a killed process left torn."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-        store.write_text(path, "".join(f"{line}\n" for line in lines))
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        lines = [line for line in whole if json.loads(line)["step"] <= step]
+        store.write_text(path, "".join(lines))
 
 
 def _schedule(step: int, options: TrainOptions) -> float:

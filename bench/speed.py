@@ -1,0 +1,136 @@
+"""How fast is a rollout, against what the machine can do and against real time?
+
+    python bench/speed.py MODEL [--frames 120] [--cap 64] [--threads 2] [--json speed.json]
+
+Run it alone on an idle machine. MODEL: a checkpoint folder, a shipped model, or a recipe for random weights. It prints
+
+- the best matrix product rate of this process, float32 and bfloat16;
+- frames per second, share of real time and share of that rate, for 4, 8, 16 evaluations, 1 and 3 streams, both precisions;
+- where the time of a chunk goes;
+- the slow oracle, which remembers the whole video anew for each chunk, over --cap frames: its time and that its output is the
+  same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+from _common import REAL_TIME, main, quantile, rollout_of, table, walk
+
+from unspool.errors import UserError
+from unspool.explain import explain_dict
+from unspool.flops import matmul_rate
+from unspool.noise import FrameNoise
+from unspool.rollout import stream
+from unspool.system import System
+from unspool.testing import Replayed, error
+
+KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GOAL = 0.3
+
+
+def measure(system: System, options: argparse.Namespace) -> dict[str, Any]:
+    best = {name: max(matmul_rate(dtype, size=size) for size in (512, 1024, 2048)) for name, dtype in KINDS.items()}
+    print("best matrix product: " + ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in best.items()), flush=True)
+    models = {name: copy.deepcopy(system.model).to(dtype) for name, dtype in KINDS.items()}
+    rows = []
+    for steps in (4, 8, 16):
+        for name, model in models.items():
+            for streams in (1, 3):
+                try:
+                    schedule = dataclasses.replace(system.schedule, steps=steps)
+                    variant = dataclasses.replace(system, model=model, schedule=schedule)
+                    rows.append(_pace(variant, streams, name, best, options))
+                except UserError as refused:
+                    print(f"{steps} evaluations: {refused}")
+    print(table(rows), flush=True)
+    parts = [_components(dataclasses.replace(system, model=model), name, options.frames) for name, model in models.items()]
+    print("ms a chunk, 1 stream, the recipe's own steps", table(parts), sep="\n", flush=True)
+    slow = _oracle(system, options.cap)
+    print(table([slow]))
+    top = max(row["of own rate"] for row in rows)
+    print(f"{'pass' if top >= GOAL else 'FAIL'}  {top:.2f} of the matrix rate at best, goal {GOAL}")
+    return {"matmul_flops": best, "rollouts": rows, "components": parts, "oracle": slow, "goal": GOAL, "best_share": top}
+
+
+def _pace(system: System, streams: int, name: str, best: dict[str, float], options: argparse.Namespace) -> dict[str, Any]:
+    """One line of the table. Shares: of the rate of the same precision, and of the best of all."""
+    plan = system.schedule.plan()
+    cost = explain_dict(system, measure=False)["flops"]["frame"]
+    timed = list(walk(system, streams, options.frames + 4 * plan.hop))[4:]  # the first chunks warm up
+    seconds = [t.seconds for t in timed]
+    shown = sum(t.chunk.frames.shape[1] for t in timed)
+    fps = shown / sum(seconds)
+    done = fps * streams * cost
+    return {
+        "evaluations": len(plan.loop) - 1, "weights": name, "streams": streams, "frames/s each": fps, "all": fps * streams,
+        "x real time": fps / REAL_TIME, "p50 ms": 1e3 * quantile(seconds, 0.5), "p95 ms": 1e3 * quantile(seconds, 0.95),
+        "GFLOP/s": done / 1e9, "of own rate": done / best[name], "of best rate": done / max(best.values()),
+    }  # fmt: skip
+
+
+def _components(system: System, name: str, frames: int) -> dict[str, Any]:
+    """Milliseconds a chunk, by part; the clocks themselves cost a few microseconds a call."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def clocked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[part] += perf_counter() - start
+
+        return call
+
+    model, decode = system.model, system.codec.decode
+    reader = clocked("prepare", model.reader)
+    clocks = {"reader": lambda state: clocked("denoise", reader(state)), "remember": clocked("remember", model.remember)}
+    held = {key: model.__dict__.get(key) for key in clocks}
+    source = clocked("noise", FrameNoise(model.shape))
+    try:
+        for key, value in clocks.items():
+            object.__setattr__(model, key, value)
+        plan = system.schedule.plan()
+        rollout = rollout_of(system, plan)
+        chunks = stream(model, system.blend, plan, rollout, source=source, frames=frames, solver=system.solver)
+        codec, count = rollout.codec, 0
+        decode = clocked("decode", decode)
+        with torch.inference_mode():
+            next(chunks)
+            spent.clear()
+            begun = perf_counter()
+            for chunk in chunks:
+                _, codec = decode(chunk.frames, codec)
+                count += 1
+        whole = perf_counter() - begun
+    finally:
+        for key, value in held.items():
+            object.__delattr__(model, key) if value is None else object.__setattr__(model, key, value)
+    per = {part: 1e3 * spent[part] / count for part in ("noise", "prepare", "denoise", "remember", "decode")}
+    return {"weights": name, **per, "rest": 1e3 * whole / count - sum(per.values()), "all": 1e3 * whole / count}
+
+
+def _oracle(system: System, cap: int) -> dict[str, Any]:
+    """The same `cap` frames by the cache and by recomputing all of the past for each chunk, in float32."""
+    made, seconds = {}, {}
+    for name, model in {"cached": system.model, "recomputed": Replayed(system.model)}.items():
+        begun = perf_counter()
+        timed = walk(dataclasses.replace(system, model=model), 1, cap)
+        made[name] = torch.cat([t.chunk.frames for t in timed], 1)
+        seconds[name] = perf_counter() - begun
+    off = error(made["cached"], made["recomputed"])
+    slower = seconds["recomputed"] / seconds["cached"]
+    figures = {"cached s": seconds["cached"], "recomputed s": seconds["recomputed"], "times slower": slower}
+    return {"frames": cap, **figures, "largest error / rms": off}
+
+
+if __name__ == "__main__":
+    main(__doc__, 120, measure)

@@ -1,0 +1,148 @@
+"""`unspool demo`: two frames of an unseen clip in, futures and a report on them out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unspool.cli import VERBS
+from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.progress import Bar, clock, size
+from unspool.cli.sample import figures_of
+from unspool.errors import UserError
+
+EXAMPLES = (
+    "unspool demo --out demo",
+    "unspool demo --frames 300 --clip 3 --split unseen --out demo",
+    "unspool demo --size nano --minutes 10 --out demo     # train from nothing first",
+    "unspool demo --model runs/mine --data my_videos --out demo",
+)
+FPS, UPSCALE, CONTEXT = 30.0, 4, 2
+MOST_FRAMES = 20_000  # they are held in memory for the report; `sample` holds none
+
+
+def parser(argv: list[str]) -> Parser:
+    parser = Parser("demo", VERBS["demo"], EXAMPLES)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for videos, pictures and report.html")
+    parser.add_argument("--frames", type=int, default=893, metavar="N", help="frames of a future [893]")
+    parser.add_argument("--seeds", type=int, default=3, metavar="K", help="futures [3]")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first future [0]")
+    parser.add_argument("--model", default="duel-64", metavar="MODEL", help="another model [duel-64]")
+    parser.add_argument("--data", default="duel", metavar="WORLD", help="where held-out clips come from [duel]")
+    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="new fights of combinations trained on or not [seen]")
+    parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the held-out clip to go on from [0]")
+    parser.add_argument("--size", choices=("nano",), help="train a model of this size from nothing instead of taking --model")
+    parser.add_argument("--minutes", type=float, default=10, metavar="X", help="time for that training [10]")
+    parser.add_argument("--bf16", action="store_true", help="compute the rollout in bfloat16")
+    rollout_settings(parser)
+    parser.threads()
+    parser.json()
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train if asked to, roll out, judge. The videos are whole as soon as the rollout ends, whatever happens after it."""
+    from unspool import config, hub, sampling
+
+    if not 2 <= options.frames <= MOST_FRAMES:
+        raise UserError(f"frames is 2 to {MOST_FRAMES} here, not {options.frames}; `unspool sample` makes any number")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"{options.out} is a file; give --out a folder")
+    if options.clip < 0:
+        raise UserError(f"clip is the number of a held-out clip, from 0, not {options.clip}")
+    set_threads(options.threads)
+    model = options.model if options.size is None else str(_train(options))
+    checkpoint = hub.find(model)
+    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    system = config.rollout_options(given).apply(hub.load(checkpoint))
+    if options.bf16:
+        system.model.bfloat16()
+    clip = sampling.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
+    rollout = sampling.start(system, clip.frames, options.seeds, options.seed)
+    paths = [options.out / f"future-{k + 1}.mp4" for k in range(options.seeds)]
+    facts = {"model": model, "recipe": checkpoint.config["recipe"], "config hash": checkpoint.digest, "context": clip.name}
+    keep: list[np.ndarray] = []
+    with Bar("frames", options.frames) as bar:
+        done = sampling.write_futures(
+            system, rollout, options.frames, paths, fps=FPS, upscale=UPSCALE, facts=facts, keep=keep,
+            report=lambda at: bar(at.frames, figures_of(at, FPS)),
+        )  # fmt: skip
+    if done.interrupted:
+        raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}; there is no report")
+    facts |= {
+        "frames per second": round(done.frames / done.seconds, 1), "times real time": round(done.frames / done.seconds / FPS, 2),
+        "state": size(done.bytes), "parameters": sum(p.numel() for p in system.model.parameters()),
+        "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)), "command": " ".join(["unspool", *sys.argv[1:]]),
+    }  # fmt: skip
+    report = _judge(options, system, np.concatenate(keep, 1), paths, facts)
+    _close(options, report, facts)
+
+
+def _judge(options: argparse.Namespace, system: Any, made: np.ndarray, paths: list[Path], facts: dict[str, Any]) -> dict[str, Any]:
+    """futures.mp4 (what really followed, then the futures side by side), the pictures and the report."""
+    from unspool.data import open_source
+    from unspool.data.video import VideoWriter
+    from unspool.evaluate import side_by_side, write_report
+    from unspool.sampling import picture_size
+
+    print("judging against real video ...", file=sys.stderr, flush=True)
+    source = open_source(options.data, picture_size(system)[0], options.split)
+    count = 16 if options.frames <= 2000 else 8  # real clips for the band; they are held in memory
+    real = source(np.arange(options.clip, options.clip + count, dtype=np.int64), CONTEXT + options.frames)
+    joined = side_by_side(np.concatenate([real[:1, CONTEXT:], made]))
+    together = options.out / "futures.mp4"
+    with VideoWriter(together, size=joined.shape[1:3], fps=FPS, upscale=UPSCALE) as out:
+        out.write(joined)
+    videos = {"what really followed, and the futures": together}
+    videos |= {f"future {k + 1}": path for k, path in enumerate(paths)}
+    return write_report(
+        options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=FPS, facts=facts, videos=videos
+    )
+
+
+def _close(options: argparse.Namespace, report: dict[str, Any], facts: dict[str, Any]) -> None:
+    if options.json:
+        print(json.dumps({"out": str(options.out), "verdict": report["verdict"], "videos": report["videos"], "facts": facts}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from unspool.evaluate import closing_table
+
+    heading, *rows = closing_table(report)
+    table = Table(*heading, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, 110)
+    console.print(table)
+    print(report["verdict"]["words"])
+    print(f"{facts['frames per second']} frames/s ({facts['times real time']} x real time), state of {facts['state']}")
+    print(f"{options.out / 'report.html'}: videos, frames, curves and what they mean")
+
+
+def _train(options: argparse.Namespace) -> Path:
+    """A nano model trained from nothing for so many minutes, in OUT/run; gives that folder."""
+    from unspool import training
+    from unspool.train.loop import Trainer
+
+    if not 0.05 <= options.minutes <= 10_000:
+        raise UserError(f"minutes is 0.05 to 10000, not {options.minutes}")
+    run = options.out / "run"
+    told = {"argv": ["unspool", *sys.argv[1:]]}
+    chosen = {"size": options.size, "resolution": 32, "patch": 8, "data": options.data}
+    steps = training.steps_within(training.plan("chunk-by-chunk", run, overrides=chosen, told=told), 60 * options.minutes)
+    paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
+             "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip
+    print(f"training a {options.size} model for {clock(60 * options.minutes)}: {steps} steps", file=sys.stderr, flush=True)
+    with Bar("training", steps) as bar:
+
+        def report(trainer: Trainer, logs: dict[str, float]) -> None:
+            bar(trainer.step, {"loss": f"{logs['loss']:.4f}"})
+
+        return training.run(training.plan("chunk-by-chunk", run, overrides={**chosen, **paced}, told=told), report)

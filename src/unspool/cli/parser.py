@@ -1,0 +1,85 @@
+"""Options: argparse with errors in one line, and settings that come from signatures."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+
+from unspool.errors import UserError
+
+_SET = "set:"
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UserError where argparse would print its usage and exit; unknown options are refused with the nearest one."""
+
+    def __init__(self, verb: str, summary: str, examples: Iterable[str]) -> None:
+        epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)])
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(f"unspool {verb}", description=summary, epilog=epilog, formatter_class=form, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[:1].lower()}{message[1:]}; see {self.prog} --help")
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """The options of `argv`; those made by `settings` are gathered by name in `.overrides`."""
+        from unspool.config import nearest
+
+        known, rest = self.parse_known_args(argv)
+        for odd in rest:
+            if odd.startswith("--"):
+                name = odd[2:].partition("=")[0]
+                names = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+                raise UserError(f"there is no option --{name} here; {nearest(name, names)}")
+            raise UserError(f"{odd!r} is one word too many; see {self.prog} --help")
+        given = vars(known)
+        known.overrides = {name.removeprefix(_SET): given.pop(name) for name in list(given) if name.startswith(_SET)}
+        return known
+
+    def settings(self, title: str, settings: Iterable[Any]) -> None:
+        """One option per `config.Setting`; a setting a_b may be typed --a_b or --a-b. Values are checked later, all in one place."""
+        group = self.add_argument_group(title)
+        for name, kind, default in settings:
+            flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+            switch: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+            shown = "required" if default is inspect.Parameter.empty else "the recipe's own" if default is None else default
+            try:
+                group.add_argument(
+                    *flags, dest=_SET + name, default=argparse.SUPPRESS, metavar=_metavar(kind), help=f"[{shown}]", **switch
+                )
+            except argparse.ArgumentError:
+                raise UserError(f"the setting {name!r} of this recipe is an option of the command already; rename it") from None
+
+    def threads(self) -> None:
+        self.add_argument("--threads", type=int, metavar="N", help="processor threads [as many as torch takes]")
+
+    def json(self) -> None:
+        self.add_argument("--json", action="store_true", help="print JSON on standard output, and nothing else there")
+
+
+def rollout_settings(parser: Parser) -> None:
+    """--rollout.lag, .steps, .chunks, .solver."""
+    from unspool.config import RolloutOptions, signature
+
+    parser.settings("settings of the rollout", signature(RolloutOptions, "rollout."))
+
+
+def set_threads(count: int | None) -> None:
+    """Raises UserError for a number that is not positive."""
+    if count is not None:
+        import torch
+
+        if not 1 <= count <= 1024:
+            raise UserError(f"threads is 1 to 1024, not {count}")
+        torch.set_num_threads(count)
+
+
+def _metavar(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        return _metavar(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return "|".join(map(str, get_args(kind)))
+    inner = [_metavar(part) for part in get_args(kind) if part is not type(None)]
+    return "|".join(inner) or {"int": "N", "float": "X", "bool": "true|false"}.get(getattr(kind, "__name__", ""), "VALUE")

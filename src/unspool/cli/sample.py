@@ -1,0 +1,122 @@
+"""`unspool sample`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from unspool.cli import VERBS
+from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.progress import Bar, size
+from unspool.errors import UserError
+
+EXAMPLES = (
+    "unspool sample duel-64 --context duel --frames 893 --seeds 3 --out futures",
+    "unspool sample runs/mine --context clip.mp4 --frames 300 --out futures --rollout-out half.safetensors",
+    "unspool sample runs/mine --rollout-in half.safetensors --frames 300 --out more",
+    "unspool sample duel-64 --context duel --frames 120 --out futures --rollout.steps 4 --recipe frame-by-frame",
+)
+
+
+def parser(argv: list[str]) -> Parser:
+    parser = Parser("sample", VERBS["sample"], EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="a run or checkpoint folder, a shipped model's name, or a Hub id")
+    parser.add_argument("--context", metavar="VIDEO|DIR|duel", help="what the futures go on from")
+    parser.add_argument("--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken [2]")
+    parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of duel's clip [0]")
+    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="duel: combinations trained on or not [seen]")
+    parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
+    parser.add_argument("--seeds", type=int, default=None, metavar="K", help="futures to make, one video each [1]")
+    parser.add_argument("--seed", type=int, default=None, metavar="S", help="of the first future; the next have S + 1, ... [0]")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for future-1.mp4, ...")
+    parser.add_argument("--upscale", type=int, default=1, metavar="N", help="enlarge the videos by a whole factor [1]")
+    parser.add_argument("--recipe", metavar="RECIPE", help="another recipe over the same weights")
+    parser.add_argument("--rollout-out", type=Path, metavar="FILE", help="save where the futures stand, to go on later")
+    parser.add_argument("--rollout-in", type=Path, metavar="FILE", help="go on from there; no context is needed")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    rollout_settings(parser)
+    parser.threads()
+    parser.json()
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the futures, with a live bar on standard error and what was made on standard output."""
+    from unspool import config, hub, sampling
+    from unspool.snapshot import load_rollout, save_rollout
+
+    _refuse_clashes(options)
+    set_threads(options.threads)
+    checkpoint = hub.find(options.model)
+    system, given = hub.load(checkpoint, recipe=options.recipe), _rollout(options)
+    if options.bf16:
+        system.model.bfloat16()
+    notes = {"model": str(options.model), "config": checkpoint.digest, "fps": "30"}
+    if options.rollout_in:
+        saved = load_rollout(options.rollout_in, system.model)
+        rollout, notes = saved.rollout, {**notes, **saved.notes}
+        given = json.loads(notes.get("rollout", "{}")) | given
+    system = config.rollout_options(given).apply(system)
+    notes["rollout"] = json.dumps(given)
+    if not options.rollout_in:
+        context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
+        rollout = sampling.start(system, context.frames, options.seeds or 1, options.seed or 0)
+        notes |= {"fps": str(context.fps), "context": context.name}
+    seeds = rollout.state["seed"].tolist()
+    paths = [options.out / f"future-{k + 1}.mp4" for k in range(len(seeds))]
+    facts = {
+        "model": options.model, "config_hash": checkpoint.digest, "checkpoint": str(checkpoint.folder.resolve().name),
+        "recipe": options.recipe or checkpoint.config["recipe"], "context": notes.get("context"), "rollout": given,
+    }  # fmt: skip
+    fps = float(notes["fps"])
+    with Bar("frames", options.frames) as bar:
+
+        def report(at: sampling.Progress) -> None:
+            bar(at.frames, figures_of(at, fps))
+
+        done = sampling.write_futures(
+            system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts, report=report
+        )
+    if options.rollout_out:
+        save_rollout(options.rollout_out, done.rollout, system.model, notes)
+    if done.interrupted:
+        raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}")
+    rate = done.frames / done.seconds
+    if options.json:
+        made: dict[str, Any] = {
+            "videos": [str(path) for path in paths], "seeds": seeds, "frames": done.frames, "fps": fps,
+            "seconds": done.seconds, "frames_per_second": rate, "state_bytes": done.bytes,
+        }  # fmt: skip
+        print(json.dumps(made))
+        return
+    for path, seed in zip(paths, seeds, strict=True):
+        print(f"{path}  {done.frames} frames, {done.frames / fps:.1f} s of video, seed {seed}")
+    print(f"{rate:.1f} frames/s ({rate / fps:.2f} x real time), state of {size(done.bytes)}", file=sys.stderr)
+
+
+def figures_of(at: Any, fps: float) -> dict[str, str]:
+    """What a live bar shows of a rollout."""
+    speed = at.frames / max(at.seconds, 1e-9)
+    return {"frames/s": f"{speed:.1f}", "s of video": f"{at.frames / fps:.1f}", "state": size(at.bytes)}
+
+
+def _rollout(options: argparse.Namespace) -> dict[str, Any]:
+    return {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+
+
+def _refuse_clashes(options: argparse.Namespace) -> None:
+    """Raises UserError for options that contradict each other, before anything is loaded."""
+    from unspool.sampling import check_frames
+
+    check_frames(options.frames)
+    if (options.context is None) == (options.rollout_in is None):
+        raise UserError("give --context to begin with, or --rollout-in to go on from: one of them")
+    if options.rollout_in and (options.seeds is not None or options.seed is not None):
+        raise UserError("--seeds and --seed belong to a new rollout; the one of --rollout-in has its own")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"{options.out} is a file; give --out a folder")
+    if options.rollout_out and options.rollout_out.is_dir():
+        raise UserError(f"{options.rollout_out} is a folder; give --rollout-out the name of a file")

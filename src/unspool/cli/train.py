@@ -1,0 +1,104 @@
+"""`unspool train`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from unspool.cli import VERBS
+from unspool.cli.parser import Parser, set_threads
+from unspool.cli.progress import Bar
+
+EXAMPLES = (
+    "unspool train chunk-by-chunk --data duel --out runs/duel --train.steps 4800",
+    "unspool train --out runs/duel --resume latest",
+    "unspool train frame-by-frame --size nano --data my_videos --out runs/mine --init runs/duel",
+    "unspool train my_recipe.py:recipe --data duel --out runs/own",
+)
+
+
+def parser(argv: list[str]) -> Parser:
+    """Options depend on the recipe: they are its arguments."""
+    from unspool import config, recipes
+    from unspool.training import settings_before
+
+    parser = Parser("train", VERBS["train"], EXAMPLES)
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(recipes.RECIPES)}, or my_recipe.py:recipe")
+    parser.add_argument("--data", metavar="WORLD|DIR", help="duel, or a folder of videos")
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--resume", nargs="?", const="latest", metavar="latest|STEP", help="go on with the run in --out")
+    parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML; options win over it")
+    parser.add_argument("--seed", dest="set:train.seed", default=argparse.SUPPRESS, metavar="N", help="as --train.seed")
+    parser.threads()
+    parser.json()
+    named = _recipe(argv)
+    if named is None and (file := _value(argv, "--config")):
+        named = config.read_file(Path(file)).get("recipe")
+    if named is None and (out := _value(argv, "--out")):
+        named = (settings_before(Path(out)) or {}).get("recipe")
+    chosen = config.settings_of(str(named or "chunk-by-chunk"))
+    parser.settings(f"settings of {named or 'chunk-by-chunk'}", (s for s in chosen if "." not in s.name))
+    parser.settings("settings of training", (s for s in chosen if s.name.startswith("train.")))
+    parser.settings("settings of the rollout, kept with the model", (s for s in chosen if s.name.startswith("rollout.")))
+    return parser
+
+
+def _recipe(argv: list[str]) -> str | None:
+    """The recipe of a command line whose options are not known yet: the first word that is no option's value."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        if not word.startswith("-") and (not before.startswith("--") or "=" in before or before == "--json"):
+            return word
+    return None
+
+
+def _value(argv: list[str], option: str) -> str | None:
+    for word, after in zip(argv, [*argv[1:], None], strict=True):
+        if word == option:
+            return after
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, with progress on standard error and the run's figures on standard output."""
+    from unspool import training
+    from unspool.train.loop import Trainer
+
+    set_threads(options.threads)
+    data = {} if options.data is None else {"data": options.data}
+    job = training.plan(
+        options.recipe, options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
+        init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
+    )  # fmt: skip
+    for note in job.notes:
+        print(f"changed: {note}", file=sys.stderr)
+    steps, batch = job.settings.train.steps, job.settings.train.batch
+    figures: dict[str, Any] = {}
+    with Bar("training", steps) as bar:
+        times = [time.monotonic()]
+
+        def report(trainer: Trainer, logs: dict[str, float]) -> None:
+            if len(times) == 1:
+                bar.first = trainer.step - 1
+            times[:] = [*times[-50:], time.monotonic()]
+            figures.update({name: value for name, value in logs.items() if name != "seconds"})
+            rate = batch * (len(times) - 1) / (times[-1] - times[0])
+            shown = {"loss": f"{logs['loss']:.4f}"} if "loss" in logs else {}
+            held = {"held out": f"{figures['held_out_loss']:.4f}"} if "held_out_loss" in figures else {}
+            bar(trainer.step, {**shown, **held, "clips/s": f"{rate:.1f}"})
+
+        try:
+            training.run(job, report)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"saved; go on with: unspool train --out {options.out} --resume latest") from None
+    if options.json:
+        print(json.dumps({"run": str(options.out), **figures}))
+    else:
+        print(f"{options.out}: step {figures.get('step', steps)}, loss {figures.get('loss', float('nan')):.4f}, "
+              f"held out {figures.get('held_out_loss', float('nan')):.4f}; see {options.out / 'samples'}")  # fmt: skip

@@ -1,0 +1,218 @@
+"""One schema for command line, file and page: the signatures of recipe functions and of two option classes, read.
+
+A setting has one name everywhere. Recipe arguments are bare (`window`), training options begin with `train.`, rollout options
+with `rollout.`:
+
+    unspool train chunk-by-chunk --size nano --train.steps 100 --rollout.lag 1/4
+    {"recipe": "chunk-by-chunk", "size": "nano", "train": {"steps": 100}, "rollout": {"lag": "1/4"}}
+
+Settings come in layers: the defaults of the signatures, then files, then overrides. An unknown name is refused with the nearest
+known one, a wrong value with what would fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+import pydantic
+
+from unspool import recipes
+from unspool.errors import UserError
+from unspool.solver import Solver, euler, midpoint
+from unspool.system import System
+from unspool.train.loop import TrainOptions
+from unspool.types import Count
+
+SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint}
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How a model is rolled out; None leaves it as its recipe has it. lag, steps, chunks: see `Staircase`."""
+
+    lag: Fraction | None = None
+    steps: Count | None = None
+    chunks: Count | None = None
+    solver: Literal["euler", "midpoint"] | None = None
+
+    def apply(self, system: System) -> System:
+        """The system with this schedule and solver. Raises UserError when no rollout could ever follow the schedule."""
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        solver = SOLVERS[given.pop("solver")] if self.solver else system.solver
+        schedule = dataclasses.replace(system.schedule, **given)
+        schedule.plan()
+        return dataclasses.replace(system, schedule=schedule, solver=solver)
+
+
+class Setting(NamedTuple):
+    """name as typed; kind: its annotation; default: `inspect.Parameter.empty` where it must be given."""
+
+    name: str
+    kind: Any
+    default: Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run is made of, checked."""
+
+    recipe: str
+    arguments: dict[str, Any]
+    data: str | None
+    train: TrainOptions
+    rollout: RolloutOptions
+
+    def nested(self) -> dict[str, Any]:
+        """As config.yaml holds it: what `resolve` takes."""
+        sections = {"train": dataclasses.asdict(self.train), "rollout": dataclasses.asdict(self.rollout)}
+        given = {name: {k: v for k, v in section.items() if v is not None} for name, section in sections.items()}
+        data = {} if self.data is None else {"data": self.data}
+        return plain({"recipe": self.recipe, **data, **self.arguments, **given})
+
+    def build(self) -> System:
+        """The system, its weights drawn under the training seed."""
+        import torch
+
+        torch.manual_seed(self.train.seed)
+        return self.rollout.apply(build(self.recipe, self.arguments))
+
+
+def settings_of(recipe: str) -> list[Setting]:
+    """Every setting of a recipe by the name that it is typed as."""
+    arguments = signature(recipes.find(recipe))
+    return [*arguments, *signature(TrainOptions, "train."), *signature(RolloutOptions, "rollout.")]
+
+
+def signature(function: Callable[..., Any], prefix: str = "") -> list[Setting]:
+    """The settings that a signature declares. Without an annotation the default's type is asked for."""
+    try:
+        hints = get_type_hints(function if inspect.isfunction(function) else function.__init__, include_extras=True)  # type: ignore[misc]
+    except NameError as error:
+        raise UserError(f"an annotation of {function.__name__} cannot be read: {error}; mend the recipe") from error
+    found = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        bare = Any if parameter.default in (None, parameter.empty) else type(parameter.default)
+        found.append(Setting(prefix + name, hints.get(name, bare), parameter.default))
+    return found
+
+
+def resolve(recipe: str | None, *layers: Mapping[str, Any]) -> Settings:
+    """Settings from layers, later ones winning; each is nested or dotted. `recipe` wins over a layer's.
+
+    Raises UserError for an unknown recipe or name and for a value that does not fit.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given |= dotted(layer)
+    named = given.pop("recipe", None)
+    data = given.pop("data", None)
+    recipe = recipe or named
+    if not recipe:
+        raise UserError(f"name a recipe: {', '.join(recipes.RECIPES)}, or one of your own as my_recipe.py:recipe")
+    recipe = str(recipe) if ":" in str(recipe) else str(recipe).replace("_", "-")
+    values = check(settings_of(recipe), given, f"recipe {recipe}")
+    sections: dict[str, dict[str, Any]] = {"": {}, "train": {}, "rollout": {}}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        sections[section][key] = value
+    train, rollout = TrainOptions(**sections["train"]), RolloutOptions(**sections["rollout"])
+    return Settings(recipe, sections[""], None if data is None else str(data), train, rollout)
+
+
+def build(recipe: str, arguments: Mapping[str, Any]) -> System:
+    """The system of a recipe. Raises UserError for an unknown recipe or argument and for a value that does not fit."""
+    function = recipes.find(recipe)
+    system = function(**check(signature(function), arguments, f"recipe {recipe}"))
+    if not isinstance(system, System):
+        raise UserError(f"recipe {recipe} returned {type(system).__name__}, not a System; let it return one")
+    return system
+
+
+def rollout_options(*layers: Mapping[str, Any]) -> RolloutOptions:
+    """Rollout options from layers of bare names, later ones winning."""
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given |= {f"rollout.{name}": value for name, value in layer.items()}
+    values = check(signature(RolloutOptions, "rollout."), given, "the rollout")
+    return RolloutOptions(**{name.removeprefix("rollout."): value for name, value in values.items()})
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A settings file, YAML or JSON. Raises UserError when it is missing or not a mapping."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"the settings file {path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the settings file {path} cannot be read: {error}; give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"the settings file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"the settings file {path} holds no names; write lines such as `size: nano`")
+    return value
+
+
+def dotted(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """{"train": {"steps": 1}} and {"train.steps": 1} alike as the latter."""
+    flat: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in ("train", "rollout") and isinstance(value, Mapping | None):
+            flat |= {f"{name}.{key}": inner for key, inner in (value or {}).items()}
+        else:
+            flat[str(name)] = value
+    return flat
+
+
+def check(known: list[Setting], given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """All settings with the given values converted to their kinds ("8" -> 8). Raises UserError, one line."""
+    names = [setting.name for setting in known]
+    for name in given:
+        if name not in names:
+            raise UserError(f"{what} has no setting {name!r}; {nearest(name, names)}")
+    return {setting.name: _fitted(setting, given[setting.name]) if setting.name in given else _default(setting, what) for setting in known}
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """What to say beside an unknown name."""
+    by_key = {n.rpartition(".")[2]: n for n in names}  # `steps` was meant as `train.steps`
+    near = difflib.get_close_matches(name, names, n=1) or [by_key[k] for k in difflib.get_close_matches(name, by_key, n=1)]
+    return f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}"
+
+
+def _default(setting: Setting, what: str) -> Any:
+    if setting.default is inspect.Parameter.empty:
+        raise UserError(f"{what} needs a value for {setting.name!r}; give --{setting.name} VALUE")
+    return setting.default
+
+
+def _fitted(setting: Setting, value: Any) -> Any:
+    kind = setting.kind
+    if kind is Any and isinstance(value, str):
+        import yaml
+
+        value = yaml.safe_load(value)
+    try:
+        return pydantic.TypeAdapter(kind, config={"arbitrary_types_allowed": True, "allow_inf_nan": False}).validate_python(value)
+    except pydantic.ValidationError as error:
+        wants = dict.fromkeys(problem["msg"].removeprefix("Input should be ").removeprefix("Input is not ") for problem in error.errors())
+        raise UserError(f"{setting.name} = {value!r} does not fit: it should be {' or '.join(wants)}") from None
+
+
+def plain(value: Any) -> Any:
+    """What YAML and JSON can hold: fractions and paths become text."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,11 @@
+"""What a system will do and cost, told before anything is trained.
+
+`explain` gives text, `explain_dict` the same figures for programs, `check` refuses what cannot work, and `levels_picture` draws
+the matrix of levels.
+"""
+
+from unspool.explain.check import check
+from unspool.explain.figures import explain_dict
+from unspool.explain.text import explain, levels_picture
+
+__all__ = ["check", "explain", "explain_dict", "levels_picture"]

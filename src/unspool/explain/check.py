@@ -1,0 +1,68 @@
+"""What cannot work, and what is unwise, before anything is trained."""
+
+from __future__ import annotations
+
+from unspool.context import Cached
+from unspool.errors import UserError
+from unspool.memory import Window
+from unspool.model import VideoModel, VideoTransformer
+from unspool.system import System
+from unspool.train.objectives import DiffusionForcing, TeacherForcing
+
+
+def check(system: System) -> list[str]:
+    """What a user should think twice about, a line each. Raises UserError for a system that cannot work."""
+    model, plan = system.model, system.schedule.plan()
+    warnings, trained = _check_training(system)
+    if isinstance(model, VideoTransformer):
+        _, height, width = model.shape
+        if height % model.patch or width % model.patch:
+            raise UserError(f"patches of {model.patch} do not tile {height} x {width} pixels; choose a patch that divides both")
+        for memory in windows(model):
+            features, dim = memory.qkv.in_features, memory.norm_q.normalized_shape[0]
+            if dim * memory.heads != features or dim % 2:
+                raise UserError(f"width {features} does not split into {memory.heads} heads of even size; choose other heads")
+        flight = plan.redo + plan.frames
+        if flight > model.chunk and (plan.chunk % model.chunk or plan.redo % model.chunk):
+            raise UserError(
+                f"the model lets {model.chunk} frames see each other, but the schedule moves them on by {plan.chunk}: who sees "
+                f"whom would change under way; make the schedule's chunk a multiple of {model.chunk}, or the model's {plan.chunk}"
+            )
+        blind = _only_windows(model) and not any(memory.frames for memory in windows(model))
+        if blind and isinstance(model.context, Cached):
+            warnings.append("nothing carries the past: window is 0 and no context frames ride along; every flight begins anew")
+        if trained is not None and flight > trained:
+            warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
+        if trained is not None and flight < min(trained, model.chunk):
+            warnings.append(f"{flight} frames are denoised together, in training {trained} that see each other: some are missing")
+    return warnings
+
+
+def _check_training(system: System) -> tuple[list[str], int | None]:
+    """Warnings, and the number of noisy frames that a training pass has in flight, None where the objective is a stranger."""
+    task, warnings = system.objective, []
+    if isinstance(task, DiffusionForcing):
+        flight, groups = system.frames - task.first, 1
+    elif isinstance(task, TeacherForcing):
+        flight, groups = task.chunk, (system.frames - task.first) // task.chunk
+    else:
+        return [], None
+    if flight < 1 or groups < 1:
+        raise UserError(
+            f"training clips of {system.frames} frames are too short for {task.first} context frames and one group of "
+            f"{max(flight, 1)}; set frames to at least {task.first + max(flight, 1)}"
+        )
+    window = max((memory.frames for memory in windows(system.model)), default=0)
+    longest = task.first + (groups - 1) * flight if isinstance(task, TeacherForcing) else system.frames - 1
+    if longest < window:
+        warnings.append(f"training never fills the window of {window} frames: it shows at most {longest} of the past; longer clips would")
+    return warnings, flight
+
+
+def windows(model: VideoModel) -> list[Window]:
+    """Every memory `window` of a model."""
+    return [module for module in model.modules() if isinstance(module, Window)]
+
+
+def _only_windows(model: VideoTransformer) -> bool:
+    return all(isinstance(memory, Window) for block in model.blocks for memory in block.memories)

@@ -1,0 +1,188 @@
+"""From context frames to videos on disk: what `sample`, `demo` and the samples of a training run have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from unspool import store
+from unspool.data import WORLDS, open_source
+from unspool.errors import UserError
+from unspool.interrupt import Interrupt
+from unspool.rollout import Rollout, begin, stream
+from unspool.system import System
+from unspool.train.loop import to_video
+from unspool.types import Video
+
+MOST_FRAMES = 10_000_000  # 92 hours at 30 fps: more is a slip of the finger; a saved rollout goes on from there anyway
+MOST_SEEDS = 1024
+
+
+class Context(NamedTuple):
+    """frames: uint8 (T, H, W, 3); fps: of the video that they come from; name: which video that is."""
+
+    frames: np.ndarray
+    fps: float
+    name: str
+
+
+class Progress(NamedTuple):
+    """frames: shown so far, of `total`; seconds since the first; bytes of the state that is carried on."""
+
+    frames: int
+    total: int
+    seconds: float
+    bytes: int
+
+
+@dataclass
+class Finished:
+    """frames written, seconds taken, bytes of the state, where to go on from, and whether Ctrl-C ended it."""
+
+    frames: int
+    seconds: float
+    bytes: int
+    rollout: Rollout
+    interrupted: bool
+
+
+def context_of(where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0) -> Context:
+    """The context that a user means: the first frames of a video, of video number `clip` of a folder, or of a world's held-out
+    clip number `clip`, cut to a square and resampled to the model's resolution.
+
+    Raises UserError when it cannot be read or is too short.
+    """
+    if frames < 1 or clip < 0:
+        raise UserError(f"context-frames is at least 1 and clip at least 0, not {frames} and {clip}")
+    size = picture_size(system)[0]
+    if where.partition(":")[0] in WORLDS:
+        source = open_source(where, size, "unseen" if split == "unseen" else "seen")
+        return Context(source(np.array([clip]), frames)[0], 30.0, f"{where}, {split} clip {clip}")
+    from unspool.data.video import probe, read_video
+
+    path = _video_in(Path(where), clip) if Path(where).is_dir() else Path(where)
+    return Context(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, str(path))
+
+
+@torch.no_grad()
+def picture_size(system: System) -> tuple[int, int]:
+    """(H, W) of the frames that the codec decodes to."""
+    height, width = system.codec.decode(torch.zeros(1, 1, *system.model.shape), {})[0].shape[-2:]
+    return height, width
+
+
+def _video_in(folder: Path, clip: int) -> Path:
+    from unspool.data.folder import SUFFIXES
+
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if clip >= len(videos):
+        raise UserError(f"{folder} holds {len(videos)} videos, number {clip} (from 0) is not among them; give another folder or --clip")
+    return videos[clip]
+
+
+def start(system: System, context: np.ndarray, seeds: int, seed: int) -> Rollout:
+    """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3)."""
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError(f"seeds is the number of futures, 1 to {MOST_SEEDS}, not {seeds}")
+    video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
+    latents, _ = system.codec.encode(video, {})
+    plan = system.schedule.plan()
+    return begin(system.model, latents, seed=seed, redo=plan.redo)
+
+
+@torch.no_grad()
+def futures(system: System, rollout: Rollout, frames: int) -> Iterator[tuple[np.ndarray, Rollout]]:
+    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included.
+
+    Raises UserError when `frames` is out of range or the model puts out values that are not finite.
+    """
+    check_frames(frames)
+    decoder = rollout.codec
+    for chunk in stream(system.model, system.blend, system.schedule.plan(), rollout, frames=frames, solver=system.solver):
+        video, decoder = system.codec.decode(chunk.frames, decoder)
+        if not torch.isfinite(video).all():
+            raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
+        assert chunk.rollout is not None  # only a drained flight has none
+        yield to_pixels(video), chunk.rollout._replace(codec=decoder)
+
+
+def check_frames(frames: int) -> None:
+    """Raises UserError for a number of frames that is not positive or absurd."""
+    if not 1 <= frames <= MOST_FRAMES:
+        raise UserError(f"frames is 1 to {MOST_FRAMES}, not {frames}; for more, go on from a saved rollout")
+
+
+def to_pixels(video: Video) -> np.ndarray:
+    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
+    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def write_futures(
+    system: System,
+    rollout: Rollout,
+    frames: int,
+    paths: Sequence[Path],
+    *,
+    fps: float,
+    upscale: int = 1,
+    facts: Mapping[str, Any],
+    report: Callable[[Progress], None] | None = None,
+    keep: list[np.ndarray] | None = None,
+) -> Finished:
+    """Stream `frames` frames into one mp4 per rollout of the batch, each with a JSON beside it.
+
+    Ctrl-C lets the chunk under way finish: the videos are then whole and shorter. keep: a list that takes each chunk's frames
+    as well. Raises UserError when the videos cannot be written; nothing half-written stays behind.
+    """
+    from unspool.data.video import VideoWriter, write_sidecar
+
+    size = picture_size(system)
+    shown, begun, now = 0, time.perf_counter(), rollout
+    first = int(rollout.state["at"][0]) + system.schedule.redo - rollout.pending.shape[1]
+    with Interrupt() as stop, ExitStack() as stack:
+        made = [path for path in {path.parent for path in paths} if not path.exists()]
+        try:
+            for path in made:
+                path.mkdir(parents=True, exist_ok=True)
+            outs = [stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)) for path in paths]
+            chunks = futures(system, rollout, frames)
+            while shown < frames and not stop:
+                pictures, now = next(chunks)
+                for out, video in zip(outs, pictures, strict=True):
+                    out.write(video)
+                if keep is not None:
+                    keep.append(pictures)
+                shown += pictures.shape[1]
+                if report is not None:
+                    report(Progress(shown, frames, time.perf_counter() - begun, store.size(now.state)))
+        except (UserError, OSError) as error:
+            stack.close()
+            for path in (*paths, *made):
+                _forget(path)
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"cannot write {paths[0].parent}: {error.strerror}; choose another folder") from error
+    seconds = time.perf_counter() - begun
+    done = Finished(shown, seconds, store.size(now.state), now, shown < frames)
+    seeds = now.state["seed"].tolist()
+    for path, seed in zip(paths, seeds, strict=True):
+        timings = {"seconds": round(seconds, 3), "frames_per_second": round(shown / seconds, 2) if shown else None}
+        told = {"seed": seed, "first_frame": first, "frames": shown, "fps": fps, "timings": timings, "state_bytes": done.bytes}
+        if path.exists():
+            write_sidecar(path, {**told, **facts})
+    return done
+
+
+def _forget(path: Path) -> None:
+    """Take back what this call began: a video, or a folder that it made if nothing else is in it."""
+    try:
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    except OSError:
+        return

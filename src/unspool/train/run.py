@@ -1,0 +1,123 @@
+"""A run's folder: who may write it, and the page that says what was run.
+
+    config.yaml    every setting of the last job, as `--config` takes it
+    run.json       one entry per job: command line, versions, hardware, seed, data, steps, hours, FLOPs; and their totals
+    metrics.jsonl  losses by step; checkpoints/<step>/, checkpoints/last; samples/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from unspool import __version__, flops, store
+from unspool.errors import UserError
+from unspool.system import System
+from unspool.types import Clip
+
+_held: set[Path] = set()
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run's folder for this process, made if need be; what a killed job left half-written in it is swept away.
+
+    The system drops the lock when a process dies, however it dies. Inside this process a second `with` passes. Raises
+    UserError when another process holds it, or the folder cannot be written.
+    """
+    run = Path(run).absolute()
+    if run in _held:
+        yield
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"cannot write the run folder {run}: {error.strerror}; choose another --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training in {run}; wait for it, or choose another --out") from None
+        for folder in (run, run / "checkpoints"):
+            for left in folder.glob(".*.*") if folder.is_dir() else ():
+                shutil.rmtree(left, ignore_errors=True)
+        _held.add(run)
+        try:
+            yield
+        finally:
+            _held.discard(run)
+
+
+@final
+class Journal:
+    """run.json: entries of jobs and their totals. It is rewritten at each checkpoint, so a killed job is told of as well."""
+
+    def __init__(self, run: Path, entry: Mapping[str, Any]) -> None:
+        self.path = run / "run.json"
+        before = store.read_json(self.path).get("jobs", []) if self.path.exists() else []
+        self.entry = {**entry, "begun": _now()}
+        self.jobs = [*before, self.entry]
+
+    def write(self, **figures: Any) -> None:
+        """Update this job's entry (steps, hours, flops) and the totals."""
+        self.entry |= {**figures, "written": _now()}
+        totals = {key: sum(job.get(key) or 0 for job in self.jobs) for key in ("hours", "flops", "clips")}
+        store.write_json(self.path, {"format": 1, "totals": totals, "jobs": self.jobs})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """What computes: for run.json, `info` and bug reports."""
+    return {
+        "unspool": __version__, "python": platform.python_version(), "torch": torch.__version__,
+        "numpy": np.__version__, "system": f"{platform.system()} {platform.machine()}",
+    }  # fmt: skip
+
+
+def hardware() -> dict[str, Any]:
+    """The processor, its cores and the threads that torch uses of them."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
+    return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+
+
+def describe(data: str, source: Any, frames: int, seed: int) -> dict[str, Any]:
+    """What was trained on: the name as typed, the source in words, and a hash of its first four clips.
+
+    Raises UserError when the source cannot give clips of so many frames.
+    """
+    clips = source(np.arange(4, dtype=np.int64), frames, seed=seed)
+    words = repr(source)
+    if videos := getattr(source, "videos", None):
+        words = f"{len(videos)} videos, {sum(video.frames for video in videos)} frames"
+    return {"data": data, "is": words, "sha256": sha256(np.ascontiguousarray(clips).tobytes()).hexdigest()}
+
+
+def flops_per_clip(system: System) -> int:
+    """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone."""
+    model = flops.on_meta(system.model)
+    clip = Clip(torch.empty(1, system.frames, *model.shape, device="meta"))
+
+    def step() -> None:
+        for loss in system.objective(model, system.blend, clip, torch.zeros(1, dtype=torch.int64, device="meta")):
+            loss.value.backward()
+
+    return flops.count(step).total

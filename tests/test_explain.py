@@ -1,0 +1,209 @@
+"""What `explain` tells is what happens: closed forms, the counter on real numbers, real states, and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from unspool import config, flops, store
+from unspool.blend import AlphaBlend
+from unspool.codec import Pixels
+from unspool.context import Tokens
+from unspool.errors import UserError
+from unspool.explain import check, explain, explain_dict, levels_picture
+from unspool.memory import Window
+from unspool.model import VideoTransformer
+from unspool.recipes import RECIPES
+from unspool.rollout import begin, stream
+from unspool.schedule import Independent, Staircase
+from unspool.solver import euler, midpoint
+from unspool.system import System
+from unspool.train.objectives import DiffusionForcing, TeacherForcing
+from unspool.types import Clip
+
+WIDTH, DEPTH, HEADS, PATCH, SIZE, CHUNK, WINDOW = 32, 2, 2, 8, 16, 2, 4
+TOKENS = (SIZE // PATCH) ** 2
+TINY = {"size": "nano", "resolution": 32}
+
+
+def system(**change: object) -> System:
+    """A small one of known sizes; arguments replace fields of the System or of its model."""
+    model = {"shape": (3, SIZE, SIZE), "patch": PATCH, "width": WIDTH, "chunk": CHUNK, "context": None}
+    model |= {"heads": HEADS, "window": WINDOW}
+    model |= {key: change.pop(key) for key in list(change) if key in model}
+    shape, width, heads, window = (model.pop(key) for key in ("shape", "width", "heads", "window"))
+    net = VideoTransformer(shape, width=width, depth=DEPTH, memories=lambda: [Window(width, heads, window)], **model)
+    law = Independent(CHUNK)
+    whole = System(net, Pixels(), AlphaBlend(), Staircase(8, CHUNK), euler, TeacherForcing(CHUNK, 2, 0.1, law=law), 12)
+    return dataclasses.replace(whole, **change)
+
+
+def closed_form(flight: int) -> int:
+    """FLOPs of one call on so many frames, by hand: weights times tokens, level embedding by frame, attention."""
+    tokens, keys, pixels = flight * TOKENS, (WINDOW + flight) * TOKENS, 3 * PATCH * PATCH
+    block = 2 * tokens * (3 + 1 + 8) * WIDTH**2 + 2 * 2 * tokens * keys * WIDTH
+    level = 2 * flight * (256 * WIDTH + WIDTH**2 + WIDTH * (3 * 2 + 2) * WIDTH)
+    return DEPTH * block + level + 2 * 2 * tokens * pixels * WIDTH
+
+
+def test_flops_of_a_call_are_the_closed_form() -> None:
+    told = explain_dict(system(), measure=False)
+    assert told["flops"]["denoise"] == pytest.approx(closed_form(CHUNK), rel=0.02)
+    assert told["flops"]["token_forward"] == told["flops"]["denoise"] / (CHUNK * TOKENS)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_flops_are_those_of_a_real_run(recipe: str) -> None:
+    """What is counted on shapes is what the counter sees when three chunks are generated and one step is trained."""
+    whole = config.build(recipe, TINY)
+    told = explain_dict(whole, measure=False)
+    plan = whole.schedule.plan()
+    rollout = begin(whole.model, torch.zeros(1, 2, *whole.model.shape), seed=0)
+    chunks = stream(whole.model, whole.blend, plan, rollout, solver=whole.solver)
+    next(chunks)
+    with torch.no_grad():
+        real = flops.count(lambda: (next(chunks), next(chunks), next(chunks)))
+    assert real.total / (3 * plan.hop) == pytest.approx(told["flops"]["frame"], rel=0.02)
+
+    def step() -> None:
+        clip = Clip(torch.zeros(1, whole.frames, *whole.model.shape))
+        for loss in whole.objective(whole.model, whole.blend, clip, torch.zeros(1, dtype=torch.int64)):
+            loss.value.backward()
+
+    assert flops.count(step).total == pytest.approx(told["flops"]["training_clip"], rel=0.02)
+
+
+@pytest.mark.parametrize(("solver", "per_step"), [(euler, 1), (midpoint, 2)])
+@pytest.mark.parametrize("schedule", [Staircase(8, CHUNK), Staircase(8, CHUNK, Fraction(1, 4)), Staircase(4, CHUNK, 0, 3)])
+def test_evaluations_are_those_of_a_rollout(solver: Callable, per_step: int, schedule: Staircase) -> None:
+    whole = system(solver=solver, schedule=schedule)
+    told = explain_dict(whole, measure=False)
+    called = []
+
+    class Counted(VideoTransformer):
+        def reader(self, state):
+            read = super().reader(state)
+            return lambda x, level, **kwargs: (called.append(x.shape[1] * TOKENS), read(x, level, **kwargs))[1]
+
+    whole.model.__class__ = Counted
+    rollout = begin(whole.model, torch.zeros(1, 1, *whole.model.shape), seed=0)
+    chunks = stream(whole.model, whole.blend, schedule.plan(), rollout, solver=solver)
+    next(chunks)
+    assert len(called) == told["first_frame"]["denoise_calls"]
+    called.clear()
+    next(chunks)
+    asked = told["evaluations"]
+    assert asked["calls_per_step"] == per_step
+    assert len(called) == asked["denoise_calls_per_chunk"]
+    assert (len(called) + 1) / schedule.plan().hop == asked["calls_per_frame"]
+    assert sum(called) / schedule.plan().hop + TOKENS == asked["token_forwards_per_frame"]
+
+
+def test_state_is_that_of_a_long_rollout() -> None:
+    whole = system(context=Tokens(3))
+    told = explain_dict(whole, measure=False)
+    state = begin(whole.model, torch.zeros(1, 40, *whole.model.shape), seed=0).state
+    assert told["state"] == {"bytes": store.size(state), "growth_bytes": 0}
+    assert told["window"]["frames"] == WINDOW
+    assert told["window"]["reach_frames"] == WINDOW * DEPTH
+
+
+def test_a_state_that_grows_is_found() -> None:
+    from unspool.testing import Replayed
+
+    whole = system()
+    told = explain_dict(dataclasses.replace(whole, model=Replayed(whole.model)), measure=False)
+    assert told["state"]["growth_bytes"] > 0
+    assert told["mask"] is None
+
+
+def test_mask_is_what_the_model_does() -> None:
+    """By gradient: a frame that the mask hides moves nothing, one that it shows does."""
+    from unspool.testing import scale_weights
+
+    whole = system(schedule=Staircase(8, CHUNK, lag=Fraction(1, 2)), context=Tokens(1))
+    mask = explain_dict(whole, measure=False)["mask"]
+    model = scale_weights(whole.model)
+    state = begin(model, torch.zeros(1, 1, *model.shape), seed=0).state
+    x = torch.randn(1, mask["flight"], *model.shape, requires_grad=True)
+    out = model.denoise(x, torch.full((1, mask["flight"]), 0.5), state)
+    ahead = mask["context"]
+    for i in range(mask["flight"]):
+        (grad,) = torch.autograd.grad(out[:, i].square().sum(), x, retain_graph=True)
+        moved = grad.abs().sum((0, 2, 3, 4)) > 0
+        assert moved.tolist() == mask["sees"][ahead + i][ahead:]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_explained(recipe: str) -> None:
+    text = explain(config.build(recipe, TINY), recipe, measure=False)
+    assert text.startswith(recipe)
+    assert "Warning" not in text
+    assert max(map(len, text.splitlines())) <= 150
+    for word in ("Levels", "Who sees whom", "token-forwards", "state", "training"):
+        assert word in text
+
+
+def test_long_matrices_are_abridged() -> None:
+    law = Independent(1)
+    whole = system(chunk=1, schedule=Staircase(64, 1, Fraction(1, 64)), objective=DiffusionForcing(2, law), frames=80)
+    text = explain(whole, measure=False)
+    assert len(text.splitlines()) < 70
+    assert max(map(len, text.splitlines())) <= 150
+
+
+def test_the_clock_is_labelled() -> None:
+    whole = system()
+    told = explain_dict(whole)["machine"]
+    assert told["expected"]["frames_per_second"] > 0
+    assert told["measured"]["frames_per_second"] > 0
+    text = explain(whole)
+    assert "expected at 30%" in text
+    assert "measured, untrained" in text
+
+
+def test_dict_is_json() -> None:
+    told = explain_dict(system(), "mine", batch=3, measure=False)
+    assert json.loads(json.dumps(told)) == told
+    assert told["flops"]["training_step"] == 3 * told["flops"]["training_clip"]
+
+
+def refused() -> Iterator[object]:
+    lag = Fraction(1, 3)
+    yield pytest.param(lambda: system(schedule=Staircase(8, CHUNK, lag=lag)), "nearest lags", id="lag * steps is not whole")
+    yield pytest.param(lambda: system(schedule=Staircase(8, CHUNK, lag=0)), "chunks=K", id="lag 0 without chunks")
+    yield pytest.param(lambda: system(schedule=Staircase(8, 1, Fraction(1, 4))), "multiple of 2", id="chunk cut")
+    yield pytest.param(lambda: system(frames=3), "at least 4", id="clip too short for one group")
+    yield pytest.param(lambda: system(objective=DiffusionForcing(2), frames=2), "at least 3", id="clip too short for one frame")
+    yield pytest.param(lambda: system(patch=5), "patch that divides", id="patch does not divide")
+    yield pytest.param(lambda: system(heads=5), "heads", id="heads do not divide")
+
+
+@pytest.mark.parametrize(("make", "fix"), list(refused()))
+def test_what_cannot_work_is_refused(make: Callable[[], System], fix: str) -> None:
+    with pytest.raises(UserError, match=fix) as caught:
+        explain(make(), measure=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_unwise_is_told() -> None:
+    assert any("nothing carries the past" in line for line in check(system(window=0)))
+    assert not any("nothing carries the past" in line for line in check(system(window=0, context=Tokens(2))))
+    assert any("never saw that" in line for line in check(system(schedule=Staircase(8, CHUNK, lag=Fraction(1, 2)))))
+    assert any("never fills the window" in line for line in check(system(window=30)))
+    assert check(system()) == []
+
+
+def test_levels_picture(tmp_path: Path) -> None:
+    levels_picture(Staircase(8, 2, Fraction(1, 4)).plan(), tmp_path / "levels.png")
+    with Image.open(tmp_path / "levels.png") as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 8
+    assert [path.name for path in tmp_path.iterdir()] == ["levels.png"]

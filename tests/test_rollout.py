@@ -1,0 +1,245 @@
+"""The loop over a video transformer: cut, resumed, batched, endless, and equal to the slow oracles."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from unspool import store
+from unspool.blend import AlphaBlend
+from unspool.context import Tokens
+from unspool.errors import UserError
+from unspool.model import VideoTransformer
+from unspool.noise import FrameNoise
+from unspool.rollout import Chunk, Rollout, begin, stream
+from unspool.schedule import Staircase
+from unspool.snapshot import load_rollout, save_rollout
+from unspool.testing import (
+    SHAPE,
+    Banded,
+    Replayed,
+    assert_close,
+    assert_equal,
+    error,
+    map_state,
+    nano,
+    video,
+)
+from unspool.types import Video
+
+BLEND = AlphaBlend()
+CASES = {
+    "chunk by chunk": Staircase(3, 2),
+    "frame by frame": Staircase(2, 1),
+    "progressive": Staircase(4, 2, 0.25),
+    "two in flight": Staircase(4, 2, 0.5),
+    "full sequence": Staircase(3, 2, 0, 2),
+    "noise ahead": Staircase(2, 2, 1, 3),
+    "redo": Staircase(2, 2, 0.5, redo=2),
+}
+SCHEDULES = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def joined(chunks: list[Chunk]) -> Video:
+    return torch.cat([chunk.frames for chunk in chunks], 1)
+
+
+def run(model: nn.Module, case: Staircase, frames: int, rollout: Rollout | None = None, **options: Any) -> list[Chunk]:
+    plan = case.plan()
+    rollout = rollout or begin(model, video(4), seed=3, redo=plan.redo)
+    return list(stream(model, BLEND, plan, rollout, frames=frames, **options))
+
+
+# -- cut, resumed, drained ------------------------------------------------------------------------------------------------
+
+
+@SCHEDULES
+@settings(max_examples=12)
+@given(cuts=st.lists(st.integers(1, 5), min_size=2, max_size=5))
+def test_cut_and_resumed_is_uninterrupted(case: Staircase, cuts: list[int]) -> None:
+    """Bit for bit, wherever it is cut, inside a chunk too; the one-shot video is a prefix of any longer one."""
+    model = nano()
+    pieces, rollout = [], None
+    for frames in cuts:
+        chunks = run(model, case, frames, rollout)
+        pieces.append(joined(chunks))
+        assert pieces[-1].shape[1] == frames
+        rollout = chunks[-1].rollout
+    assert_equal(torch.cat(pieces, 1), joined(run(model, case, sum(cuts))))
+    assert_equal(torch.cat(pieces, 1), joined(run(model, case, sum(cuts) + 5))[:, : sum(cuts)])
+
+
+@SCHEDULES
+def test_every_chunk_can_be_resumed_from_disk(case: Staircase, tmp_path: Path) -> None:
+    """From each chunk's rollout, saved and loaded, the rest follows bit for bit: no chunk's value is changed by later ones."""
+    model = nano(context=Tokens(1))
+    chunks = run(model, case, 12)
+    whole = joined(chunks)
+    done = 0
+    for i, chunk in enumerate(chunks[:-1]):
+        done += chunk.frames.shape[1]
+        path = tmp_path / f"{i}.safetensors"
+        save_rollout(path, chunk.rollout, model)
+        back = load_rollout(path, model).rollout
+        assert_equal(map_state(torch.clone, back._asdict()), chunk.rollout._asdict(), "the saved rollout")
+        assert_equal(joined(run(model, case, 12 - done, back)), whole[:, done:], f"from frame {done} on")
+
+
+@SCHEDULES
+@pytest.mark.parametrize("frames", [1, 2, 5, 9])
+def test_drained_is_cut(case: Staircase, frames: int) -> None:
+    """Where later frames are not seen by earlier ones, leaving them out changes nothing (but the order of sums)."""
+    model = nano(chunk=case.chunk)
+    if case.redo % case.chunk:
+        pytest.skip("redo tears the model's chunks")
+    drained = run(model, case, frames, drain=True)
+    assert_close(joined(drained), joined(run(model, case, frames)))
+    assert drained[-1].rollout is None
+
+
+def test_drained_is_another_video_when_frames_see_ahead() -> None:
+    """The test above can fail: in a model that looks both ways through its whole flight, draining shows."""
+    model, case = nano(chunk=8), CASES["progressive"]
+    cut, drained = joined(run(model, case, 4)), joined(run(model, case, 4, drain=True))
+    assert error(drained, cut) > 1e-3
+
+
+def test_endless() -> None:
+    model = nano()
+    chunks = stream(model, BLEND, CASES["chunk by chunk"].plan(), begin(model, video(2), seed=0))
+    assert joined([next(chunks) for _ in range(3)]).shape == (2, 6, *SHAPE)
+
+
+# -- slow oracles ---------------------------------------------------------------------------------------------------------
+
+
+def banded(model: VideoTransformer) -> VideoTransformer:
+    """The same weights without a cache: a dense banded mask over the whole history."""
+    slow = copy.deepcopy(model)
+    for block in slow.blocks:
+        block.memories = nn.ModuleList(Banded(memory) for memory in block.memories)
+    return slow
+
+
+@SCHEDULES
+@pytest.mark.parametrize("context", [None, Tokens(2)], ids=["cached", "tokens"])
+def test_streamed_equals_the_slow_oracles(case: Staircase, context: Tokens | None) -> None:
+    """Far beyond the window of 3: against the dense banded mask, and against remembering the whole video for each chunk."""
+    model = nano() if context is None else nano(context=context)
+    fast = joined(run(model, case, 14))
+    assert_close(fast, joined(run(Replayed(model), case, 14)), "replayed")
+    if context is None:
+        assert_close(fast, joined(run(banded(model), case, 14)), "banded")
+
+
+def test_streamed_equals_the_slow_oracles_in_single_precision() -> None:
+    model = nano(dtype=torch.float32, std=0.15)
+    rollout, slow = (begin(m, video(4, dtype=torch.float32), seed=3) for m in (model, Replayed(model)))
+    case = CASES["chunk by chunk"]
+    assert_close(joined(run(model, case, 8, rollout)), joined(run(Replayed(model), case, 8, slow)))
+
+
+def test_memory_reaches_beyond_its_window() -> None:
+    """A frame older than the window still moves the video, through what younger frames remember of it."""
+    model, case = nano(window=3), CASES["chunk by chunk"]
+    context = video(7)
+    other = torch.cat([video(2, key=9), context[:, 2:]], 1)  # frames 0 and 1: five back and more
+    a, b = (joined(run(model, case, 2, begin(model, c, seed=3))) for c in (context, other))
+    assert error(a, b) > 1e-6
+
+
+# -- slots, context, length -----------------------------------------------------------------------------------------------
+
+
+@SCHEDULES
+def test_slots_are_independent(case: Staircase) -> None:
+    """Three rollouts of different age and seed in one batch are what each is alone."""
+    model, plan = nano(), case.plan()
+    alone = [begin(model, video(n, 1, key=n), seed=10 + n, redo=plan.redo) for n in (2, 3, 9)]
+    together = Rollout(**map_state(lambda *t: torch.cat(t), *(r._asdict() for r in alone)))
+    got = run(model, case, 7, together)
+    for i, rollout in enumerate(alone):
+        want = run(model, case, 7, rollout)
+        assert_close(joined(got)[i : i + 1], joined(want), f"slot {i}")
+        assert [int(c.at[i]) for c in got] == [int(c.at[0]) for c in want]
+
+
+def test_seeds_of_a_batch() -> None:
+    """An int s is s, s + 1, ...: slot 1 of seed 5 is slot 0 of seed 6."""
+    model, case = nano(), CASES["two in flight"]
+    same = video(3, 1).expand(2, -1, -1, -1, -1)
+    got = joined(run(model, case, 5, begin(model, same, seed=5)))
+    for slot, seed in enumerate((5, torch.tensor([6]))):
+        assert_close(got[slot : slot + 1], joined(run(model, case, 5, begin(model, same[:1], seed=seed))))
+    assert error(got[0], got[1]) > 0.01
+
+
+@SCHEDULES
+@pytest.mark.parametrize("frames", [0, 1, 2, 11])
+def test_any_context(case: Staircase, frames: int) -> None:
+    """None, less than a chunk, less than the window, more than the window; each frame that is remembered counts."""
+    model = nano()
+    if frames < case.redo:
+        with pytest.raises(UserError, match="generated again"):
+            begin(model, video(frames), seed=3, redo=case.redo)
+        return
+    rollout = begin(model, video(frames), seed=3, redo=case.redo)
+    assert rollout.state["at"].tolist() == [frames - case.redo] * 2
+    chunks = run(model, case, 3, rollout)
+    assert chunks[0].at.tolist() == [frames] * 2
+    assert torch.isfinite(joined(chunks)).all()
+    for f in range(max(0, frames - 3), frames - case.redo):
+        changed = video(frames).index_fill(1, torch.tensor([f]), 0.5)
+        assert error(joined(run(model, case, 3, begin(model, changed, seed=3, redo=case.redo))), joined(chunks)) > 1e-3
+
+
+def test_context_may_be_remembered_in_pieces() -> None:
+    model, case = nano(), CASES["two in flight"]
+    whole = begin(model, video(9), seed=3)
+    state = begin(model, video(9)[:, :2], seed=3).state
+    for piece in (video(9)[:, 2:3], video(9)[:, 3:9]):
+        state = model.remember(piece, state)
+    assert_close(joined(run(model, case, 6, whole._replace(state=state))), joined(run(model, case, 6, whole)))
+
+
+@SCHEDULES
+def test_state_is_as_large_at_frame_400_as_at_frame_20(case: Staircase) -> None:
+    """A video a hundred times longer than the window of 3, every value the same size to the byte."""
+    model, plan = nano(std=0.1), case.plan()
+    sizes, shown = {}, 4
+    for chunk in stream(model, BLEND, plan, begin(model, video(4), seed=0, redo=plan.redo), frames=400):
+        shown += chunk.frames.shape[1]
+        flat = store.flatten(chunk.rollout._asdict())
+        sizes[shown] = {name: (tuple(t.shape), t.dtype) for name, t in flat.items() if name != "pending"}
+        assert torch.isfinite(chunk.frames).all()
+        last = store.size(chunk.rollout.state)
+    assert shown == 404
+    full = [s for n, s in sizes.items() if n >= 20]
+    assert len(full) > 90 and all(s == full[0] for s in full)
+    assert last == store.size(begin(model, video(4), seed=0).state)
+
+
+@SCHEDULES
+def test_frame_number_does_not_matter(case: Staircase) -> None:
+    """Frame 10^2 and 10^5 from the same state, window and noise: the same output, bit for bit."""
+    model, plan = nano(), case.plan()
+    rollout = run(model, case, 8)[-1].rollout
+    results = []
+    for at in (100, 100_000):
+        moved = rollout._replace(state={**rollout.state, "at": torch.full((2,), at)})
+        noise = FrameNoise(SHAPE)
+
+        def source(seed: Tensor, index: Tensor, frames: int, row: int = 0, at: int = at, noise: FrameNoise = noise) -> Video:
+            return noise(seed, index - at, frames, row)
+
+        chunks = list(stream(model, BLEND, plan, moved, frames=6, source=source))
+        assert int(chunks[-1].rollout.state["at"][0]) == at + -(-6 // plan.hop) * plan.hop
+        results.append(joined(chunks))
+    assert_equal(*results)

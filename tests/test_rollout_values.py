@@ -1,0 +1,130 @@
+"""Rollouts as values: forks, gradient, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from unspool import store
+from unspool.blend import AlphaBlend, Cosine
+from unspool.errors import UserError
+from unspool.rollout import Chunk, Rollout, begin, fork, stream
+from unspool.schedule import Staircase
+from unspool.solver import midpoint
+from unspool.testing import (
+    assert_equal,
+    error,
+    map_state,
+    nano,
+    video,
+)
+from unspool.types import Video
+
+BLEND = AlphaBlend()
+CASES = {
+    "chunk by chunk": Staircase(3, 2),
+    "progressive": Staircase(4, 2, 0.25),
+    "two in flight": Staircase(4, 2, 0.5),
+}
+
+
+def joined(chunks: list[Chunk]) -> Video:
+    return torch.cat([chunk.frames for chunk in chunks], 1)
+
+
+def run(model: nn.Module, case: Staircase, frames: int, rollout: Rollout | None = None, **options: Any) -> list[Chunk]:
+    plan = case.plan()
+    rollout = rollout or begin(model, video(4), seed=3, redo=plan.redo)
+    return list(stream(model, BLEND, plan, rollout, frames=frames, **options))
+
+
+# -- forks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_forks_differ_by_seed_alone() -> None:
+    """The same past; from the very next chunk on another future for another seed, the same for the same."""
+    model, case = nano(), CASES["chunk by chunk"]
+    rollout = run(model, case, 4)[-1].rollout
+    before = map_state(torch.clone, rollout._asdict())
+    futures = {seed: joined(run(model, case, 6, fork(rollout, seed))) for seed in (1, 2, 3)}
+    assert_equal(joined(run(model, case, 6, fork(rollout, 2))), futures[2])
+    for a, b in ((1, 2), (2, 3), (1, 3)):
+        assert error(futures[a][:, :2], futures[b][:, :2]) > 0.01
+    assert_equal(joined(run(model, case, 6, fork(rollout, 3))), joined(run(model, case, 6, rollout)), "its own seed")
+    assert_equal(rollout._asdict(), before, "the rollout that was forked")
+    one = fork(rollout, torch.tensor([5, 5]))
+    assert one.state["seed"].tolist() == [5, 5] and one.state["seed"].dtype == rollout.state["seed"].dtype
+
+
+def test_frames_in_flight_are_of_the_past() -> None:
+    """A progressive fork first shows the chunks that were under way, then its own; looking ahead, it differs at once."""
+    case = CASES["progressive"]
+    for chunk, same in ((2, 6), (8, 0)):
+        model = nano(chunk=chunk)
+        rollout = run(model, case, 4)[-1].rollout
+        a, b = (joined(run(model, case, 10, fork(rollout, seed))) for seed in (1, 2))
+        assert_equal(a[:, :same], b[:, :same])
+        assert error(a[:, same : same + 2], b[:, same : same + 2]) > 1e-6
+
+
+# -- gradient -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["chunk by chunk", "two in flight"])
+def test_gradient(case: str) -> None:
+    """By default none leaks; "last" and "all" reach every parameter, and differ; the frames are the same all the while."""
+    model = nano(predict="velocity").requires_grad_(True)
+    grads = {}
+    quiet = run(model, CASES[case], 4)
+    assert not any(t.requires_grad for t in store.flatten(quiet[-1].rollout._asdict()).values())
+    assert not joined(quiet).requires_grad
+    for grad in ("last", "all"):
+        frames = joined(run(model, CASES[case], 4, grad=grad))
+        assert_equal(frames, joined(quiet))
+        grads[grad] = torch.autograd.grad(frames.square().sum(), list(model.parameters()))
+        named = dict(zip((n for n, _ in model.named_parameters()), grads[grad], strict=True))
+        assert not [n for n, g in named.items() if not g.any()], "no gradient reaches these"
+    assert max(error(a, b) for a, b in zip(grads["last"], grads["all"], strict=True)) > 0.01
+    with torch.no_grad():
+        assert not joined(run(model, CASES[case], 4, grad="all")).requires_grad
+
+
+def test_gradient_passes_through_what_is_remembered() -> None:
+    """The second chunk teaches the weights that wrote the first one, unless the rollout is detached between them."""
+    model, case = nano(predict="velocity").requires_grad_(True), CASES["chunk by chunk"]
+    for grad in ("last", "all"):
+        first = run(model, case, 2, grad=grad)[-1].rollout
+        cut = Rollout(**map_state(torch.detach, first._asdict()))
+        through, stopped = (joined(run(model, case, 2, r, grad=grad)) for r in (first, cut))
+        assert_equal(through, stopped)
+        grads = [torch.autograd.grad(f.square().sum(), list(model.parameters())) for f in (through, stopped)]
+        assert max(error(a, b) for a, b in zip(*grads, strict=True)) > 0.01
+
+
+# -- other -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blend", [AlphaBlend(), Cosine()], ids=lambda b: type(b).__name__)
+def test_every_blend_and_solver_stream(blend) -> None:
+    model, plan = nano(blend=blend), CASES["two in flight"].plan()
+    a, b = (
+        joined(list(stream(model, blend, plan, begin(model, video(2), seed=0), frames=4, **options)))
+        for options in ({}, {"solver": midpoint})
+    )
+    assert torch.isfinite(a).all() and error(a, b) > 1e-3
+
+
+def test_bad_input_is_refused_with_its_fix() -> None:
+    model, plan = nano(), CASES["two in flight"].plan()
+    rollout = begin(model, video(2), seed=0)
+    for frames in (0, -3):
+        with pytest.raises(UserError, match=f"at least 1, not {frames}"):
+            next(stream(model, BLEND, plan, rollout, frames=frames))
+    begun = run(model, CASES["two in flight"], 2)[-1].rollout
+    with pytest.raises(UserError, match=r"2 frames in flight, but the plan wants 6.*begun with"):
+        next(stream(model, BLEND, CASES["progressive"].plan(), begun))
+    with pytest.raises(UserError, match="1 frames, but 2 of them"):
+        begin(model, video(1), seed=0, redo=2)

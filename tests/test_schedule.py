@@ -1,0 +1,249 @@
+"""Levels: every invariant of a plan, over all staircases; the laws of training levels."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unspool.errors import UserError
+from unspool.schedule import Independent, Plan, Staircase, Together, cosine, linear
+
+KEYS = torch.arange(4000)
+
+
+@st.composite
+def staircases(draw, max_steps: int = 9) -> Staircase:
+    """Every kind: lag 0, 1, 1/K and between, more chunks than needed and fewer, redo, both grids."""
+    steps = draw(st.integers(1, max_steps))
+    m = draw(st.integers(0, steps))
+    chunks = draw(st.integers(1, 6) if m == 0 else st.none() | st.integers(1, 6))
+    lag = draw(st.sampled_from([Fraction(m, steps), m / steps]))
+    return Staircase(
+        steps, draw(st.integers(1, 3)), lag, chunks, draw(st.sampled_from([linear, cosine])), draw(st.integers(0, 3))
+    )
+
+
+def ticks(case: Staircase) -> list[float]:
+    """The levels of one full descent, noise first."""
+    grid = case.grid(torch.arange(case.steps, -1, -1).double() / case.steps)
+    return [1.0, *grid[1:-1].float().tolist(), 0.0]
+
+
+def visits(levels: torch.Tensor) -> list[float]:
+    """Levels of one frame in time, standing still not counted."""
+    row = levels.tolist()
+    return [row[0]] + [b for a, b in pairwise(row) if a != b]
+
+
+def kinds(case: Staircase, plan: Plan) -> tuple[int, bool]:
+    """(chunks in flight, whether the whole flight leaves at once)."""
+    count = plan.frames // case.chunk
+    return count, case.stride * count < case.steps
+
+
+@given(case=staircases())
+def test_levels_fall_and_later_is_never_cleaner(case: Staircase) -> None:
+    plan = case.plan()
+    for rows in (plan.warmup, plan.loop):
+        assert rows.dtype == torch.float32 and rows.shape[1] == plan.redo + plan.frames
+        assert ((rows >= 0) & (rows <= 1)).all()
+        assert (rows.diff(dim=0) <= 0).all(), "a level rises down a column"
+        assert (rows[:, plan.redo :].diff(dim=1) >= 0).all(), "a later frame is cleaner"
+        chunks = rows[:, plan.redo :].unflatten(1, (-1, case.chunk))
+        assert (chunks == chunks[..., :1]).all(), "a chunk is torn"
+        assert (rows[:, : plan.redo] == rows[:, plan.redo : plan.redo + 1]).all(), "redo falls with the first chunk"
+    moves = torch.cat([plan.warmup.diff(dim=0), plan.loop.diff(dim=0)])
+    assert (moves < 0).any(1).all(), "a row of evaluations in which nothing falls"
+
+
+@given(case=staircases())
+def test_warm_up_begins_in_noise_and_ends_where_the_loop_begins(case: Staircase) -> None:
+    plan = case.plan()
+    assert (plan.warmup[0] == 1).all()
+    assert torch.equal(plan.warmup[-1], plan.loop[0])
+    assert plan.top == 1 and plan.chunk == case.chunk and plan.redo == case.redo
+
+
+@given(case=staircases())
+def test_the_flight_moves_up_into_the_loop_again(case: Staircase) -> None:
+    """After a hop the first `hop` frames are clean, no other is, and what stays stands at loop[0] with noise behind it."""
+    plan = case.plan()
+    count, whole = kinds(case, plan)
+    last = plan.loop[-1, plan.redo :]
+    assert plan.hop == (plan.frames if whole else case.chunk)
+    assert (last[: plan.hop] == 0).all()
+    assert whole or (last[plan.hop :] > 0).all()
+    refilled = torch.cat([last[plan.hop :], torch.ones(plan.hop)])
+    assert torch.equal(refilled, plan.loop[0, plan.redo :])
+    if case.chunks is None:
+        assert count == -(-case.steps // case.stride) and not whole
+    else:
+        assert count == case.chunks
+
+
+@given(case=staircases())
+def test_every_descent_happens_once(case: Staircase) -> None:
+    """Every frame, of the first flight and of later ones, visits all steps + 1 levels once, in order."""
+    plan = case.plan()
+    wanted = pytest.approx(ticks(case), abs=1e-7)
+    loop, walk = plan.loop[:, plan.redo :], plan.warmup[:, plan.redo :]
+    rounds = -(-plan.frames // plan.hop)
+    for column in range(plan.frames + 2 * plan.hop):
+        levels, place = [], column
+        if column < plan.frames:
+            levels += walk[:, column].tolist()
+        else:  # enters when there is room for it
+            place = plan.frames - plan.hop + (column - plan.frames) % plan.hop
+        for _ in range(rounds):
+            levels += loop[:, place].tolist()
+            place -= plan.hop
+            if place < 0:
+                break
+        assert place < 0, "a frame never leaves"
+        assert visits(torch.tensor(levels)) == wanted, f"frame {column}"
+
+
+@given(case=staircases())
+def test_rows_and_evaluations(case: Staircase) -> None:
+    plan = case.plan()
+    count, whole = kinds(case, plan)
+    m, steps = case.stride, case.steps
+    assert len(plan.loop) - 1 == (steps + (count - 1) * m if whole else m)
+    assert len(plan.warmup) - 1 == (0 if whole else steps - m)
+    assert plan.evaluations == pytest.approx((len(plan.loop) - 1) * (plan.redo + plan.frames) / plan.hop)
+
+
+@pytest.mark.parametrize(
+    ("case", "loop", "warm", "hop"),
+    [
+        (Staircase(2), [[1], [0.5], [0]], 1, 1),
+        (Staircase(2, chunk=2), [[1, 1], [0.5, 0.5], [0, 0]], 1, 2),
+        (Staircase(2, lag=0.5), [[0.5, 1], [0, 0.5]], 2, 1),
+        (Staircase(2, lag=0, chunks=2), [[1, 1], [0.5, 0.5], [0, 0]], 1, 2),
+        (Staircase(2, lag=1, chunks=3), [[1, 1, 1], [0.5, 1, 1], [0, 1, 1]], 1, 1),
+        (Staircase(4, lag=0.25, chunks=2), [[1, 1], [0.75, 1], [0.5, 0.75], [0.25, 0.5], [0, 0.25], [0, 0]], 1, 2),
+        (Staircase(4, lag=0.5, chunks=3), [[0.5, 1, 1], [0.25, 0.75, 1], [0, 0.5, 1]], 3, 1),
+        (Staircase(2, lag=0.5, redo=1), [[0.5, 0.5, 1], [0, 0, 0.5]], 2, 1),
+    ],
+    ids=str,
+)
+def test_plans_by_hand(case: Staircase, loop: list[list[float]], warm: int, hop: int) -> None:
+    plan = case.plan()
+    assert plan.loop.tolist() == loop and len(plan.warmup) == warm and plan.hop == hop
+
+
+@pytest.mark.parametrize("steps", [3, 7, 49, 50, 93])
+def test_a_lag_that_floats_cannot_hold(steps: int) -> None:
+    """1/49 as a float, times 49, is not 1: the staircase still has one row a chunk and `steps` chunks."""
+    for lag in (1 / steps, Fraction(1, steps)):
+        plan = Staircase(steps, lag=lag).plan()
+        assert plan.frames == steps and len(plan.loop) == 2 and len(plan.warmup) == steps
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (Staircase(8, lag=0.3), r"lag \* steps .*2\.4.*nearest lags are 1/4 and 3/8"),
+        (Staircase(5, lag=0.5), r"2\.5.*nearest lags are 2/5 and 3/5"),
+        (Staircase(8, lag=-0.125), "within 0 .. 1, not -0.125"),
+        (Staircase(8, lag=1.5), "within 0 .. 1, not 1.5"),
+        (Staircase(8, lag=math.nan), "within 0 .. 1"),
+        (Staircase(8, lag=0), "chunks=K"),
+        (Staircase(0), "steps.*at least 1"),
+        (Staircase(8, chunk=0), "at least 1"),
+        (Staircase(8, chunks=0), "at least 1"),
+        (Staircase(8, redo=-1), "redo at least 0"),
+    ],
+    ids=str,
+)
+def test_the_impossible_is_refused_with_its_fix(case: Staircase, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        case.plan()
+    assert "\n" not in str(error.value)
+
+
+@given(steps=st.integers(1, 60), lag=st.floats(0, 1))
+def test_a_refused_lag_names_lags_that_work(steps: int, lag: float) -> None:
+    try:
+        Staircase(steps, lag=lag, chunks=2).plan()
+    except UserError as error:
+        near = [Fraction(word) for word in str(error).split("nearest lags are ")[1].split(" and ")]
+        assert min(near) < lag < max(near)
+        for other in near:
+            Staircase(steps, lag=other, chunks=2).plan()
+
+
+@pytest.mark.parametrize("grid", [linear, cosine])
+def test_grids(grid) -> None:
+    """Strictly monotone between exact ends, symmetric about the middle."""
+    level = grid(torch.linspace(0, 1, 1001, dtype=torch.float64))
+    assert level[0] == 0 and level[-1] == 1
+    assert (level.diff() > 0).all()
+    assert torch.allclose(level + level.flip(0), torch.ones(()).double(), atol=1e-12)
+
+
+def test_cosine_grid_is_sin_squared() -> None:
+    level = Staircase(4, grid=cosine).plan().loop[:, 0]
+    assert level.tolist() == pytest.approx([math.sin(math.pi / 8 * (4 - r)) ** 2 for r in range(5)], abs=1e-7)
+    assert level[0] == 1 and level[-1] == 0
+
+
+def test_ends_are_exact_whatever_the_grid() -> None:
+    plan = Staircase(4, lag=0.5, grid=lambda t: 0.01 + 0.98 * t).plan()
+    rows = torch.cat([plan.warmup, plan.loop])
+    assert rows.max() == 1 and rows.min() == 0
+    assert ((rows == 0) | (rows >= 0.01)).all()
+
+
+def distance_to_uniform(u: torch.Tensor) -> float:
+    """Kolmogorov-Smirnov distance times sqrt(n): above 1.95 has probability 0.001."""
+    x = u.flatten().double().sort().values
+    n = len(x)
+    return float((x - (torch.arange(n) + 0.5) / n).abs().max() * math.sqrt(n))
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_independent_law(shift: float) -> None:
+    level = Independent(shift=shift)(KEYS, 6)
+    assert level.shape == (4000, 6) and ((level > 0) & (level < 1)).all()
+    assert distance_to_uniform(level / (shift - (shift - 1) * level)) < 1.95
+    between = torch.corrcoef(level.T) - torch.eye(6)
+    assert between.abs().max() < 5 / math.sqrt(4000)
+    assert float(level.mean()) == pytest.approx({1.0: 0.5, 3.0: (3 - 1.5 * math.log(3)) / 2}[shift], abs=0.01)
+
+
+@given(chunk=st.integers(1, 5), frames=st.integers(1, 13))
+def test_independent_chunks_share_a_level(chunk: int, frames: int) -> None:
+    level = Independent(chunk)(KEYS[:8], frames)
+    assert level.shape == (8, frames)
+    for first in range(0, frames, chunk):
+        assert (level[:, first : first + chunk] == level[:, first : first + 1]).all()
+    for slot in level:
+        assert len(slot.unique()) == -(-frames // chunk)
+
+
+def test_independent_clean_frames() -> None:
+    level = Independent(clean=0.1)(KEYS, 6)
+    assert float((level == 0).double().mean()) == pytest.approx(0.1, abs=0.01)
+    assert distance_to_uniform(level[level > 0]) < 1.95
+    plain = Independent()(KEYS, 6)
+    assert torch.equal(level.where(level > 0, plain), plain)  # being clean is drawn apart from the level
+
+
+def test_together_law() -> None:
+    level = Together()(KEYS, 5)
+    assert level.shape == (4000, 5) and (level == level[:, :1]).all()
+    assert distance_to_uniform(level[:, 0]) < 1.95
+
+
+@pytest.mark.parametrize("law", [Independent(2, 3.0, 0.2), Together()], ids=str)
+def test_laws_are_pure_functions_of_the_key(law) -> None:
+    whole = law(KEYS[:50], 8)
+    assert torch.equal(law(KEYS[:50].flip(0), 8).flip(0), whole)
+    assert torch.equal(law(KEYS[20:21], 8)[0], whole[20])
