@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from unspool.blend import AlphaBlend
 from unspool.codec import Codec, Patches, Pixels
+from unspool.context import Cached, Channels
 from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoTransformer
@@ -27,6 +28,7 @@ from unspool.train.objectives import DiffusionForcing, TeacherForcing
 from unspool.types import Count, Natural, Positive, Share
 
 SizeName = Literal["nano", "tiny", "small", "base"]
+Predict = Literal["clean", "velocity", "change"]
 Recipe = Callable[..., System]
 
 
@@ -50,6 +52,7 @@ def chunk_by_chunk(
     resolution: Count = 64,
     patch: Count = 16,
     components: Natural = 24,
+    channels: Natural = 1,
     chunk: Count = 4,
     window: Natural = 8,
     steps: Count = 8,
@@ -57,7 +60,7 @@ def chunk_by_chunk(
     shift: Positive = 3.0,
     context_noise: Share = 0.2,
     substitute: Share = 0.0,
-    predict: Literal["clean", "velocity"] = "clean",
+    predict: Predict = "change",
 ) -> System:
     """Chunks of frames denoised one after the other behind a rolling key/value cache.
 
@@ -66,7 +69,7 @@ def chunk_by_chunk(
     Source: ACDiT (2412.07720), read: blocks one by one, clean and noisy copies in one pass. Ours: a cache of the last
     `window` frames where it keeps all keys, the told context noise, the level shift and the prediction of clean frames.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict)
+    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels)
     objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
     return System(model, codec, AlphaBlend(), Staircase(steps=steps, chunk=chunk), euler, objective, frames)
 
@@ -83,7 +86,7 @@ def frame_by_frame(
     shift: Positive = 3.0,
     context_noise: Share = 0.2,
     substitute: Share = 0.0,
-    predict: Literal["clean", "velocity"] = "clean",
+    predict: Predict = "clean",
 ) -> System:
     """One frame at a time, each denoised in full before the next begins: `chunk-by-chunk` with chunks of one.
 
@@ -106,7 +109,7 @@ def full_sequence(
     steps: Count = 16,
     frames: Count = 18,
     context_noise: Share = 0.2,
-    predict: Literal["clean", "velocity"] = "clean",
+    predict: Predict = "clean",
 ) -> System:
     """A whole flight of frames denoised together at one level, then the next flight behind it.
 
@@ -131,7 +134,7 @@ def diffusion_forcing(
     frames: Count = 22,
     shift: Positive = 1.0,
     clean: Share = 0.1,
-    predict: Literal["clean", "velocity"] = "clean",
+    predict: Predict = "clean",
 ) -> System:
     """Every frame of a clip at a level of its own, so that any lag may be chosen when it is used.
 
@@ -151,7 +154,7 @@ CODEC_PATCH = 8
 
 
 def _backbone(
-    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Literal["clean", "velocity"]
+    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict, channels: int = 0
 ) -> tuple[VideoTransformer, Codec]:
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 
@@ -165,7 +168,7 @@ def _backbone(
     shape = (components or 3, resolution // unit, resolution // unit)
     model = VideoTransformer(
         shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict,
-        memories=lambda: [Window(width, heads, window)],
+        context=Channels(channels) if channels else Cached(), memories=lambda: [Window(width, heads, window)],
     )  # fmt: skip
     return model, Patches(components, CODEC_PATCH) if components else Pixels()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,7 +163,8 @@ def write_futures(
                 if report is not None:
                     report(Progress(shown, frames, time.perf_counter() - begun, store.size(now.state)))
         except (UserError, OSError) as error:
-            stack.close()
+            with suppress(UserError):  # the same full disk again
+                stack.close()
             for path in (*paths, *made):
                 _forget(path)
             if isinstance(error, UserError):

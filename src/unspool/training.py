@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,11 +77,19 @@ def plan(
     return Job(settings, out, checkpoint, init, notes, told or {})
 
 
-def run(job: Job, report: Report | None = None) -> Path:
-    """Train; gives the run folder. Nothing is written before settings, data and weights have proved whole.
+class Prepared(NamedTuple):
+    """A job whose settings, data and weights have proved whole; flops: of one step. Nothing is written yet."""
 
-    Raises KeyboardInterrupt after Ctrl-C, with everything saved; UserError for what the user can mend.
-    """
+    job: Job
+    system: System
+    data: ClipSource
+    held_out: ClipSource | None
+    description: dict[str, Any]
+    flops: int
+
+
+def prepare(job: Job) -> Prepared:
+    """Build and load everything. Raises UserError for what the user can mend."""
     settings, options = job.settings, job.settings.train
     system = settings.build()
     if job.init:
@@ -94,7 +102,14 @@ def run(job: Job, report: Report | None = None) -> Path:
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
     description = describe(settings.data, data, system.frames, options.seed)
-    flops = flops_per_clip(system) * options.batch
+    return Prepared(job, system, data, held_out, description, flops_per_clip(system) * options.batch)
+
+
+def run(prepared: Prepared, report: Report | None = None) -> Path:
+    """Train; gives the run folder. Raises KeyboardInterrupt after Ctrl-C, with everything saved; UserError when another process
+    trains in the folder, it cannot be written, or the loss is not finite."""
+    job, system, data, held_out, description, flops = prepared
+    settings, options = job.settings, job.settings.train
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
     saved = config.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,

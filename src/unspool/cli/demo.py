@@ -145,4 +145,5 @@ def _train(options: argparse.Namespace) -> Path:
         def report(trainer: Trainer, logs: dict[str, float]) -> None:
             bar(trainer.step, {"loss": f"{logs['loss']:.4f}"})
 
-        return training.run(training.plan("chunk-by-chunk", run, overrides={**chosen, **paced}, told=told), report)
+        job = training.plan("chunk-by-chunk", run, overrides={**chosen, **paced}, told=told)
+        return training.run(training.prepare(job), report)

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from unspool.cli import VERBS
 from unspool.cli.parser import Parser, rollout_settings, set_threads
@@ -45,31 +45,23 @@ def parser(argv: list[str]) -> Parser:
 
 def run(options: argparse.Namespace) -> None:
     """Write the futures, with a live bar on standard error and what was made on standard output."""
-    from unspool import config, hub, sampling
-    from unspool.snapshot import load_rollout, save_rollout
+    from unspool import hub, sampling
+    from unspool.snapshot import save_rollout
 
     _refuse_clashes(options)
     set_threads(options.threads)
     checkpoint = hub.find(options.model)
-    system, given = hub.load(checkpoint, recipe=options.recipe), _rollout(options)
+    system = hub.load(checkpoint, recipe=options.recipe)
     if options.bf16:
         system.model.bfloat16()
-    notes = {"model": str(options.model), "config": checkpoint.digest, "fps": "30"}
-    if options.rollout_in:
-        saved = load_rollout(options.rollout_in, system.model)
-        rollout, notes = saved.rollout, {**notes, **saved.notes}
-        given = json.loads(notes.get("rollout", "{}")) | given
-    system = config.rollout_options(given).apply(system)
-    notes["rollout"] = json.dumps(given)
-    if not options.rollout_in:
-        context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
-        rollout = sampling.start(system, context.frames, options.seeds or 1, options.seed or 0)
-        notes |= {"fps": str(context.fps), "context": context.name}
+    begun = _begin(options, system)
+    system, rollout, notes = begun.system, begun.rollout, begun.notes
     seeds = rollout.state["seed"].tolist()
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(len(seeds))]
     facts = {
-        "model": options.model, "config_hash": checkpoint.digest, "checkpoint": str(checkpoint.folder.resolve().name),
-        "recipe": options.recipe or checkpoint.config["recipe"], "context": notes.get("context"), "rollout": given,
+        "model": options.model, "config_hash": checkpoint.digest, "checkpoint": checkpoint.folder.resolve().name,
+        "recipe": options.recipe or checkpoint.config["recipe"], "context": notes["context"],
+        "rollout": json.loads(notes["rollout"]),
     }  # fmt: skip
     fps = float(notes["fps"])
     with Bar("frames", options.frames) as bar:
@@ -103,8 +95,27 @@ def figures_of(at: Any, fps: float) -> dict[str, str]:
     return {"frames/s": f"{speed:.1f}", "s of video": f"{at.frames / fps:.1f}", "state": size(at.bytes)}
 
 
-def _rollout(options: argparse.Namespace) -> dict[str, Any]:
-    return {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+class _Begun(NamedTuple):
+    system: Any
+    rollout: Any
+    notes: dict[str, str]
+
+
+def _begin(options: argparse.Namespace, system: Any) -> _Begun:
+    """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew."""
+    from unspool import config, sampling
+    from unspool.snapshot import load_rollout
+
+    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    if options.rollout_in:
+        saved = load_rollout(options.rollout_in, system.model)
+        given = json.loads(saved.notes.get("rollout", "{}")) | given
+        notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
+        return _Begun(config.rollout_options(given).apply(system), saved.rollout, notes)
+    system = config.rollout_options(given).apply(system)
+    context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
+    rollout = sampling.start(system, context.frames, 1 if options.seeds is None else options.seeds, options.seed or 0)
+    return _Begun(system, rollout, {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)})
 
 
 def _refuse_clashes(options: argparse.Namespace) -> None:

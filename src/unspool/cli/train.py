@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe, options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
         init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
     )  # fmt: skip
+    prepared = training.prepare(job)
     for note in job.notes:
         print(f"changed: {note}", file=sys.stderr)
     steps, batch = job.settings.train.steps, job.settings.train.batch
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
             bar(trainer.step, {**shown, **held, "clips/s": f"{rate:.1f}"})
 
         try:
-            training.run(job, report)
+            training.run(prepared, report)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"saved; go on with: unspool train --out {options.out} --resume latest") from None
     if options.json:

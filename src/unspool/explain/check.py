@@ -17,7 +17,7 @@ def check(system: System) -> list[str]:
     if isinstance(model, VideoTransformer):
         _, height, width = model.shape
         if height % model.patch or width % model.patch:
-            raise UserError(f"patches of {model.patch} do not tile {height} x {width} pixels; choose a patch that divides both")
+            raise UserError(f"patches of {model.patch} do not tile {height} x {width}; choose a patch that divides both")
         for memory in windows(model):
             features, dim = memory.qkv.in_features, memory.norm_q.normalized_shape[0]
             if dim * memory.heads != features or dim % 2:
@@ -25,8 +25,9 @@ def check(system: System) -> list[str]:
         flight = plan.redo + plan.frames
         if flight > model.chunk and (plan.chunk % model.chunk or plan.redo % model.chunk):
             raise UserError(
-                f"the model lets {model.chunk} frames see each other, but the schedule moves them on by {plan.chunk}: who sees "
-                f"whom would change under way; make the schedule's chunk a multiple of {model.chunk}, or the model's {plan.chunk}"
+                f"the model lets {model.chunk} frames see each other, but the schedule moves them on by {plan.chunk}: "
+                f"who sees whom would change under way; make the schedule's chunk a multiple of {model.chunk}, "
+                f"or the model's {plan.chunk}"
             )
         blind = _only_windows(model) and not any(memory.frames for memory in windows(model))
         if blind and isinstance(model.context, Cached):
@@ -34,7 +35,7 @@ def check(system: System) -> list[str]:
         if trained is not None and flight > trained:
             warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
         if trained is not None and flight < min(trained, model.chunk):
-            warnings.append(f"{flight} frames are denoised together, in training {trained} that see each other: some are missing")
+            warnings.append(f"{flight} frames are denoised together, in training {trained}: some that they saw are missing")
     return warnings
 
 
@@ -55,7 +56,7 @@ def _check_training(system: System) -> tuple[list[str], int | None]:
     window = max((memory.frames for memory in windows(system.model)), default=0)
     longest = task.first + (groups - 1) * flight if isinstance(task, TeacherForcing) else system.frames - 1
     if longest < window:
-        warnings.append(f"training never fills the window of {window} frames: it shows at most {longest} of the past; longer clips would")
+        warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
     return warnings, flight
 
 

@@ -32,10 +32,10 @@ def levels_picture(plan: Plan, path: Path) -> None:
     figure = Figure(figsize=(min(12, 2.5 + 0.35 * width), min(12, 1.6 + 0.28 * height)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rows, cmap=matplotlib.colormaps["magma_r"], vmin=0, vmax=1, aspect="auto")
-    if len(plan.warmup) > 1:
-        axes.axhline(len(plan.warmup) - 1.5, color="tab:blue", linewidth=1.5)
-        axes.text(width - 0.55, len(plan.warmup) - 1.6, "warm-up", color="tab:blue", ha="right", va="bottom", fontsize=8)
-        axes.text(width - 0.55, len(plan.warmup) - 1.4, "loop", color="tab:blue", ha="right", va="top", fontsize=8)
+    if (first := len(plan.warmup) - 1) > 0:
+        axes.axhline(first - 0.5, color="tab:cyan", linewidth=2)
+        for shift, word, side in ((-0.55, "warm-up", "bottom"), (-0.45, "loop", "top")):  # the last columns are the darkest
+            axes.text(width - 0.55, first + shift, word, color="white", ha="right", va=side, fontsize=9)
     for frame in range(plan.redo, width):
         if frame % plan.chunk == plan.redo % plan.chunk:
             axes.axvline(frame - 0.5, color="gray", linewidth=0.5)

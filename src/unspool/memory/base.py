@@ -25,6 +25,10 @@ class Memory(nn.Module, ABC):
     def write(self, clean: Tokens, state: State, cond: Cond) -> tuple[Tokens, State]:
         """Take clean frames in, oldest first. Returns what each of them sees, (B, T, N, D), and the state after the last."""
 
+    def commit(self, clean: Tokens, state: State, cond: Cond) -> State:
+        """The state that `write` returns, where nobody asks what the frames see: the last memory of a model."""
+        return self.write(clean, state, cond)[1]
+
     @abstractmethod
     def read(self, noisy: Tokens, view: State, cond: Cond) -> Tokens:
         """What the noisy frames of one flight see of the state (as `prepare` left it) and of each other, (B, F, N, D)."""

@@ -10,7 +10,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
+from torch.nn.functional import linear, rms_norm
 
 from unspool.memory.base import Memory
 from unspool.nn.attention import attend
@@ -37,24 +37,33 @@ class Window(Memory):
         return {"k": k, "v": v, "count": torch.zeros(batch, device=device, dtype=torch.int64)}
 
     def write(self, clean: Tokens, state: State, cond: Cond) -> tuple[Tokens, State]:
-        q, k, v = self._project(clean)
-        frames = clean.shape[1]
-        after = {"k": self._roll(state["k"], k), "v": self._roll(state["v"], v)}
-        after["count"] = (state["count"] + frames).clamp(max=self.frames)
+        (q, k), v = self._project(clean)
+        after = self._after(k, v, state)
         k, v = torch.cat([state["k"], k], 2), torch.cat([state["v"], v], 2)
-        band = self._band(frames, self.frames, clean.device)
+        band = self._band(clean.shape[1], self.frames, clean.device)
         exists = torch.cat([self._filled(state["count"]), _present(cond, clean)], 1)
         out = self._attend(rotate(q, self.frames, cond.grid), rotate(k, 0, cond.grid), v, band & exists[:, None])
         return out, after
 
+    def commit(self, clean: Tokens, state: State, cond: Cond) -> State:
+        k, v = self._heads(linear(clean, self.qkv.weight[self.qkv.in_features :]), 2)
+        return self._after(_normed(k, self.norm_k.weight), v, state)
+
     def prepare(self, state: State, grid: tuple[int, int]) -> State:
-        return {"k": rotate(state["k"], 0, grid), "v": state["v"], "filled": self._filled(state["count"])}
+        filled = self._filled(state["count"])
+        # No mask where none is needed: on a CPU asking costs nothing, elsewhere it would stop the queue.
+        whole = filled.device.type == "cpu" and bool(filled.all())
+        return {"k": rotate(state["k"], 0, grid), "v": state["v"], **({} if whole else {"filled": filled})}
 
     def read(self, noisy: Tokens, view: State, cond: Cond) -> Tokens:
-        q, k, v = self._project(noisy)
-        at = self.frames + cond.first
-        k, v = torch.cat([view["k"], rotate(k, at, cond.grid)], 2), torch.cat([view["v"], v], 2)
-        return self._attend(rotate(q, at, cond.grid), k, v, _sees(view["filled"], cond, noisy.shape[1]))
+        qk, v = self._project(noisy)
+        q, k = rotate(qk, self.frames + cond.first, cond.grid)
+        k, v = torch.cat([view["k"], k], 2), torch.cat([view["v"], v], 2)
+        past = view.get("filled")
+        if past is None and len(set(cond.order)) == 1 and cond.present is None:
+            return self._attend(q, k, v, None)
+        past = past if past is not None else torch.ones(len(noisy), self.frames, device=noisy.device, dtype=torch.bool)
+        return self._attend(q, k, v, _sees(past, cond, noisy.shape[1]))
 
     def scan(
         self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond
@@ -66,10 +75,9 @@ class Window(Memory):
         if state is None:  # no slot that nobody can see
             state = self.start(batch, grid=grid, device=device, dtype=noisy.dtype)
         old_k, old_v = state["k"][:, :, self.frames - past :], state["v"][:, :, self.frames - past :]
-        q, k, v = self._project(clean)
-        noisy_q, noisy_k, noisy_v = self._project(noisy.flatten(0, 1))
-        after = {"k": self._roll(state["k"], k), "v": self._roll(state["v"], v)}
-        after["count"] = (state["count"] + clean.shape[1]).clamp(max=self.frames)
+        (q, k), v = self._project(clean)
+        (noisy_q, noisy_k), noisy_v = self._project(noisy.flatten(0, 1))
+        after = self._after(k, v, state)
         k, v = torch.cat([old_k.to(k), k], 2), torch.cat([old_v.to(v), v], 2)
         k = rotate(k, 0, grid)
         exists = torch.cat([self._filled(state["count"])[:, self.frames - past :], _present(clean_cond, clean)], 1)
@@ -92,18 +100,29 @@ class Window(Memory):
         noisy_out = self._attend(noisy_q, torch.cat([group_k, noisy_k], 2), torch.cat([group_v, noisy_v], 2), see)
         return clean_out, noisy_out.unflatten(0, (batch, groups)), after
 
-    def _project(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, F, N, D) -> q, k, v, each (B, heads, F, N, head dim), q and k normed."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5).unbind(0)
-        return _normed(q, self.norm_q), _normed(k, self.norm_k), v
+    def _project(self, x: Tokens) -> tuple[Tensor, Tensor]:
+        """(B, F, N, D) -> q and k, normed, as one (2, B, heads, F, N, head dim), and v."""
+        qkv = self._heads(self.qkv(x), 3)
+        gain = torch.stack([self.norm_q.weight, self.norm_k.weight])[:, None, None, None, None]
+        return _normed(qkv[:2], gain), qkv[2]
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, see: Tensor) -> Tokens:
-        """see (B, F or 1, keys' frames) bool, by frame -> (B, F, N, D)."""
+    def _heads(self, x: Tokens, parts: int) -> Tensor:
+        """(B, F, N, parts * D) -> (parts, B, heads, F, N, head dim)."""
+        return x.unflatten(-1, (parts, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)
+
+    def _after(self, k: Tensor, v: Tensor, state: State) -> State:
+        """The state once the frames of these keys and values are in it."""
+        count = (state["count"] + k.shape[2]).clamp(max=self.frames)
+        return {"k": self._roll(state["k"], k), "v": self._roll(state["v"], v), "count": count}
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, see: Tensor | None) -> Tokens:
+        """see (B, F or 1, keys' frames) bool, by frame, None for all -> (B, F, N, D)."""
         frames, tokens = q.shape[2:4]
-        see = see.repeat_interleave(tokens, 2)
-        if see.shape[1] > 1:
-            see = see.repeat_interleave(tokens, 1)
-        out = attend(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), see[:, None])
+        if see is not None:
+            see = see.repeat_interleave(tokens, 2)[:, None]
+            if see.shape[2] > 1:
+                see = see.repeat_interleave(tokens, 2)
+        out = attend(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), see)
         return self.out(out.transpose(1, 2).flatten(2).unflatten(1, (frames, tokens)))
 
     def _roll(self, old: Tensor, new: Tensor) -> Tensor:
@@ -119,8 +138,8 @@ class Window(Memory):
         return (age >= 0) & (age <= self.frames)
 
 
-def _normed(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    return rms_norm(x, norm.normalized_shape, norm.weight.to(x))  # the cast keeps the fused kernel under autocast
+def _normed(x: Tensor, gain: Tensor) -> Tensor:
+    return rms_norm(x, x.shape[-1:]) * gain.to(x)  # the cast keeps bf16 under autocast
 
 
 def _present(cond: Cond, x: Tokens) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import torch
 from einops import rearrange
@@ -12,9 +12,18 @@ from torch import Tensor, nn
 
 from unspool.blend import AlphaBlend, Blend
 from unspool.context import Cached, Context
+from unspool.errors import UserError
 from unspool.memory.base import Memory
 from unspool.model.video import Reader, VideoModel
 from unspool.types import Cond, Levels, State, Tokens, Video
+
+
+class Part(NamedTuple):
+    """What one branch of a block is told, by frame."""
+
+    shift: Tensor
+    scale: Tensor
+    gate: Tensor
 
 
 class Block(nn.Module):
@@ -30,43 +39,54 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
 
     def write(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> tuple[Tokens, State]:
-        after = {}
+        after, parts = {}, self._parts(mods)
         for i, memory in enumerate(self.memories):
-            out, after[str(i)] = memory.write(self._enter(x, i, mods), states[str(i)], cond)
-            x = self._leave(x, out, i, mods)
-        return self._feed(x, mods), after
+            out, after[str(i)] = memory.write(self._enter(x, parts[i]), states[str(i)], cond)
+            x = self._leave(x, out, parts[i])
+        return self._feed(x, parts), after
+
+    def commit(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> State:
+        """The states that `write` returns: what the frames become is not computed further than these need."""
+        after, parts, last = {}, self._parts(mods), len(self.memories) - 1
+        for i, memory in enumerate(self.memories):
+            entered = self._enter(x, parts[i])
+            if i == last:
+                after[str(i)] = memory.commit(entered, states[str(i)], cond)
+            else:
+                out, after[str(i)] = memory.write(entered, states[str(i)], cond)
+                x = self._leave(x, out, parts[i])
+        return after
 
     def read(self, x: Tokens, views: State, cond: Cond, mods: Tensor) -> Tokens:
+        parts = self._parts(mods)
         for i, memory in enumerate(self.memories):
-            x = self._leave(x, memory.read(self._enter(x, i, mods), views[str(i)], cond), i, mods)
-        return self._feed(x, mods)
+            x = self._leave(x, memory.read(self._enter(x, parts[i]), views[str(i)], cond), parts[i])
+        return self._feed(x, parts)
 
     def scan(
         self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], states: State | None,
         conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor],
     ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
-        after = {}
+        after, (of_clean, of_noisy) = {}, (self._parts(m) for m in mods)
         for i, memory in enumerate(self.memories):
             state = None if states is None else states[str(i)]
-            entered = self._enter(clean, i, mods[0]), self._enter(noisy, i, mods[1])
+            entered = self._enter(clean, of_clean[i]), self._enter(noisy, of_noisy[i])
             clean_out, noisy_out, after[str(i)] = memory.scan(*entered, starts, state, *conds)
-            clean, noisy = self._leave(clean, clean_out, i, mods[0]), self._leave(noisy, noisy_out, i, mods[1])
-        return self._feed(clean, mods[0]), self._feed(noisy, mods[1]), after
+            clean, noisy = self._leave(clean, clean_out, of_clean[i]), self._leave(noisy, noisy_out, of_noisy[i])
+        return self._feed(clean, of_clean), self._feed(noisy, of_noisy), after
 
-    def _mods(self, i: int, mods: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        shift, scale, gate = (mods[..., i, :, :] + self.bias[i].to(mods))[..., None, :].unbind(-3)
-        return shift, scale, gate
+    def _parts(self, mods: Tensor) -> list[Part]:
+        """mods (..., F, parts, 3, D) -> for each memory, then the MLP: shift, scale, gate, each (..., F, 1, D)."""
+        return [Part(*part.unbind(-2)) for part in (mods + self.bias.to(mods))[..., None, :, :, :].unbind(-3)]
 
-    def _enter(self, x: Tokens, i: int, mods: Tensor) -> Tokens:
-        shift, scale, _ = self._mods(i, mods)
-        return self.norm(x) * (1 + scale) + shift
+    def _enter(self, x: Tokens, part: Part) -> Tokens:
+        return self.norm(x) * (1 + part.scale) + part.shift
 
-    def _leave(self, x: Tokens, out: Tokens, i: int, mods: Tensor) -> Tokens:
-        return x + self._mods(i, mods)[2] * out
+    def _leave(self, x: Tokens, out: Tokens, part: Part) -> Tokens:
+        return x + part.gate * out
 
-    def _feed(self, x: Tokens, mods: Tensor) -> Tokens:
-        i = len(self.memories)
-        return self._leave(x, self.mlp(self._enter(x, i, mods)), i, mods)
+    def _feed(self, x: Tokens, parts: list[Part]) -> Tokens:
+        return self._leave(x, self.mlp(self._enter(x, parts[-1])), parts[-1])
 
 
 @final
@@ -75,7 +95,8 @@ class VideoTransformer(VideoModel):
 
     shape: (C, H, W) of a frame. memories: makes the memories of one block. chunk: frames of a flight that see each other both
     ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives: the
-    velocity, the clean frame, or its change since the newest clean frame; either way the model returns velocities. controls: features of an action per frame, 0 for none.
+    velocity, the clean frame, or its change since the newest clean frame (which must then be a channel of the context `Channels`);
+    either way the model returns velocities. controls: features of an action per frame, 0 for none.
     """
 
     def __init__(
@@ -98,8 +119,10 @@ class VideoTransformer(VideoModel):
         self.context: Context = context or Cached()
         self.blend = blend or AlphaBlend()
         self.predict = predict
+        if predict == "change" and not self.context.beside:
+            raise UserError("to predict the change since the newest clean frame, that frame must be in the channels: channels 1 or more")
         pixels = shape[0] * patch * patch
-        self.enter = nn.Linear(pixels, width)
+        self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
         self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.control = nn.Linear(controls, width, bias=False) if controls else None
@@ -122,7 +145,6 @@ class VideoTransformer(VideoModel):
         return {
             "at": torch.zeros(batch, device=device, dtype=torch.int64),
             "seed": seed.to(device),
-            "newest": torch.zeros(batch, *self.shape, device=device, dtype=dtype),
             "context": self.context.start(batch, self.shape, device=device, dtype=dtype),
             "blocks": {
                 str(b): {
@@ -140,13 +162,13 @@ class VideoTransformer(VideoModel):
         level = clean.new_zeros(clean.shape[:2]) if level is None else level
         emb, mods, _ = self._embed(level, control)
         cond = Cond(emb, self.grid, tuple(range(frames)))
-        x = self._patches(clean)
-        blocks = {}
-        for b, block in enumerate(self.blocks):
+        x = self._patches(clean, self._beside(state["context"], clean)[:, :-1])
+        blocks, last = {}, len(self.blocks) - 1
+        for b, block in enumerate(self.blocks[:-1]):
             x, blocks[str(b)] = block.write(x, state["blocks"][str(b)], cond, mods)
+        blocks[str(last)] = self.blocks[last].commit(x, state["blocks"][str(last)], cond, mods)
         context = self.context.remember(clean, state["context"])
-        newest = clean[:, -1].to(state["newest"])
-        return {**state, "at": state["at"] + frames, "newest": newest, "context": context, "blocks": blocks}
+        return {**state, "at": state["at"] + frames, "context": context, "blocks": blocks}
 
     def reader(self, state: State) -> Reader:
         views = {
@@ -156,6 +178,7 @@ class VideoTransformer(VideoModel):
             }
             for b, block in enumerate(self.blocks)
         }
+        beside = self._beside(state["context"], None)
 
         def read(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
             noisy, levels, exists, ahead = self._in_front(x, level, present, state["context"])
@@ -163,10 +186,10 @@ class VideoTransformer(VideoModel):
                 control = torch.cat([control.new_zeros(len(control), ahead, control.shape[2]), control], 1)
             emb, mods, last = self._embed(levels, control)
             cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists)
-            tokens = self._patches(noisy)
+            tokens = self._patches(noisy, beside)
             for b, block in enumerate(self.blocks):
                 tokens = block.read(tokens, views[str(b)], cond, mods)
-            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], state["newest"][:, None])
+            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], beside)
 
         return read
 
@@ -199,17 +222,19 @@ class VideoTransformer(VideoModel):
         emb, mods, last = self._embed(level, noisy_control)
         clean_cond = Cond(clean_emb, self.grid, tuple(range(clean.shape[1])))
         noisy_cond = Cond(emb, self.grid, self.order(x.shape[2]))
-        a, b = self._patches(clean), self._patches(x)
+        context = self.context.start(len(x), self.shape, device=x.device, dtype=x.dtype) if state is None else state["context"]
+        local = self._beside(context, clean)
+        beside = local[:, list(starts), None]
+        a, b = self._patches(clean, local[:, :-1]), self._patches(x, beside)
         blocks = {}
         for i, block in enumerate(self.blocks):
             states = None if state is None else state["blocks"][str(i)]
             a, b, blocks[str(i)] = block.scan(a, b, starts, states, (clean_cond, noisy_cond), (clean_mods, mods))
         if state is None:
             zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
-            state = {"at": zero, "seed": zero, "context": {}, "newest": x.new_zeros(len(x), *self.shape)}
-        newest = torch.cat([state["newest"][:, None].to(clean), clean], 1)  # frame s is the newest after s clean frames
-        after = {**state, "at": state["at"] + clean.shape[1], "newest": newest[:, -1], "blocks": blocks}
-        return self._velocity(b, x, level, last, newest[:, list(starts), None]), after
+            state = {"at": zero, "seed": zero}
+        after = {**state, "at": state["at"] + clean.shape[1], "context": self.context.remember(clean, context), "blocks": blocks}
+        return self._velocity(b, x, level, last, beside), after
 
     # -- parts ----------------------------------------------------------------------------------------------------------
 
@@ -239,12 +264,23 @@ class VideoTransformer(VideoModel):
         blocks, last = mods.split([3 * self.parts * width, 2 * width], -1)
         return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
 
-    def _patches(self, video: Video) -> Tokens:
-        """(..., F, C, H, W) -> (..., F, N, D)."""
+    def _beside(self, context: State, clean: Video | None) -> Video:
+        """(B, T + 1, n C, H, W): the n frames before each of the clean frames (B, T, C, H, W), and before the one after them."""
+        count = self.context.beside
+        frames = 0 if clean is None else clean.shape[1]
+        if not count:  # nothing beside them
+            return torch.zeros(1, frames + 1, 0, *self.shape[1:])
+        history = context["last"] if clean is None else torch.cat([context["last"].to(clean), clean], 1)
+        return torch.cat([history[:, i : i + frames + 1] for i in range(count)], 2)
+
+    def _patches(self, video: Video, beside: Video) -> Tokens:
+        """(..., F, C, H, W), and what is beside each frame or all of them, -> (..., F, N, D)."""
+        if self.context.beside:
+            video = torch.cat([video, beside.to(video).expand(*video.shape[:-3], -1, -1, -1)], -3)
         patches = rearrange(video, "... c (y p) (x q) -> ... (y x) (c p q)", p=self.patch, q=self.patch)
         return self.enter(patches.to(self.enter.weight.dtype)) + self.place.to(self.enter.weight.dtype)
 
-    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, newest: Video) -> Video:
+    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, beside: Video) -> Video:
         shift, scale = last[..., None, :].unbind(-3)
         out = self.leave(self.norm(tokens) * (1 + scale) + shift)
         out = rearrange(
@@ -252,7 +288,9 @@ class VideoTransformer(VideoModel):
         ).to(x.dtype)  # fmt: skip
         if self.predict == "velocity":
             return out
-        return self.blend.velocity(x, out + newest if self.predict == "change" else out, level)
+        if self.predict == "change":
+            out = out + beside[..., -self.shape[0] :, :, :].to(out)
+        return self.blend.velocity(x, out, level)
 
 
 def _sinusoids(t: Tensor, dim: int = 256) -> Tensor:

@@ -102,10 +102,14 @@ class Trainer:
         return {name: float(value) for loss in losses for name, value in loss.logs.items()}
 
     def _losses(self, video: Tensor, key: Tensor) -> Iterator[Any]:
-        bf16 = self.options.bf16
         clip = Clip(self.system.codec.encode(video, {})[0])
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            yield from self.system.objective(self.forward, self.system.blend, clip, key)
+        losses = iter(self.system.objective(self.forward, self.system.blend, clip, key))
+        while True:  # autocast keeps copies of the weights: it is left at each loss, before they take a step
+            with torch.autocast(self.device.type, torch.bfloat16) if self.options.bf16 else nullcontext():
+                loss = next(losses, None)
+            if loss is None:
+                return
+            yield loss
 
     def _indices(self) -> Tensor:
         first = self.step * self.options.batch

@@ -1,0 +1,101 @@
+"""Turn a finished run into a model that ships: bfloat16 weights, config and a card whose figures are read from files.
+
+    python bench/ship.py RUN REPORT.json src/unspool/shipped/NAME
+
+REPORT.json is what `unspool demo --model RUN --json ...` left. Nothing on the card is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unspool import hub, store
+from unspool.evaluate import closing_table
+
+CARD = """---
+license: apache-2.0
+library_name: unspool
+---
+# {name}
+
+{parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}` with {arguments}. It goes on from two frames of the procedural world
+`duel` at 64 x 64, 30 frames a second. Trained on nothing but that world, and good for nothing else.
+
+## How it came about
+
+| from step | to step | command | hours | PFLOP |
+|---|---|---|---|---|
+{jobs}
+
+Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, seed {seed}, torch {torch}. Training clips were drawn from the split
+`train`: whole backgrounds, colour pairs and move pairs never occur in it. Last held-out loss {loss:.4f} (split `seen`).
+
+## What it does
+
+`{demo}`, {frames} frames (`report.json` of that command):
+
+{verdict}
+
+| | motion / real | still pairs | sharpness / real | colour shift | repeats | like real video for |
+|---|---|---|---|---|---|---|
+{metrics}
+
+The band is that of other real episodes of the same length; see `docs/results.md` for more figures and their commands.
+"""
+
+
+def main(run: Path, report_path: Path, out: Path) -> None:
+    checkpoint = hub.find(run)
+    system = hub.load(checkpoint)
+    report = store.read_json(report_path)
+    history = store.read_json(run / "run.json")
+    hub.save_pretrained(system, out, checkpoint.config, torch.bfloat16)
+    store.write_text(out / "README.md", card(system, run, history, report, out))
+    weight = (out / "model.safetensors").stat().st_size
+    print(f"{out}: {weight:,} bytes")
+
+
+def card(system: Any, run: Path, history: dict[str, Any], report: dict[str, Any], out: Path) -> str:
+    """The text of the card."""
+    jobs = [job for job in history["jobs"] if job["to_step"] > job["from_step"]]
+    last = jobs[-1]
+    metrics = (run / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line) for line in metrics]
+    settings = last["settings"]
+    arguments = {k: v for k, v in settings.items() if k not in ("recipe", "data", "train", "rollout")}
+    return CARD.format(
+        name=out.name,
+        parameters=sum(p.numel() for _, p in system.named_parameters()),
+        bytes=(out / "model.safetensors").stat().st_size,
+        recipe=settings["recipe"],
+        arguments=", ".join(f"`{k} {v}`" for k, v in arguments.items()),
+        jobs="\n".join(
+            f"| {job['from_step']} | {job['to_step']} | `{shlex.join(job['argv'])}` | {job['hours']:.2f} | {job['flops'] / 1e15:.3f} |"
+            for job in jobs
+        ),
+        hours=history["totals"]["hours"],
+        pflop=history["totals"]["flops"] / 1e15,
+        hardware=f"{last['hardware']['cores']} cores of {last['hardware']['processor']}",
+        seed=last["seed"],
+        torch=last["versions"]["torch"],
+        loss=[line["held_out_loss"] for line in losses if "held_out_loss" in line][-1],
+        demo=report["facts"]["command"],
+        frames=report["video"]["frames"],
+        verdict=report["verdict"]["words"],
+        metrics="\n".join(rows(report)),
+    )
+
+
+def rows(report: dict[str, Any]) -> list[str]:
+    """The closing table of the report, as Markdown rows."""
+    return [f"| {' | '.join(row)} |" for row in closing_table(report)[1:]]
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

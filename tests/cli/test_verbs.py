@@ -1,0 +1,169 @@
+"""What the verbs leave behind, and what they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import unspool as library
+from unspool import hub, recipes
+from unspool.cli import VERBS
+from unspool.data.video import read_video
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(unspool, verb):
+    done = unspool(verb, "--help")
+    assert done.code == 0
+    assert "examples:" in done.out and f"  unspool {verb}" in done.out
+
+
+def test_no_verb_prints_what_there_is(unspool):
+    done = unspool()
+    assert done.code == 0
+    assert all(verb in done.out for verb in VERBS)
+    assert unspool("--version").out.strip() == f"unspool {library.__version__}"
+
+
+def test_a_run_folder_tells_what_was_run(trained):
+    told = json.loads((trained / "run.json").read_text())
+    (job,) = told["jobs"]
+    assert job["argv"][:3] == ["unspool", "train", "chunk-by-chunk"]
+    assert (job["from_step"], job["to_step"], job["seed"], job["clips"]) == (0, 8, 0, 16)
+    assert job["versions"]["torch"] == torch.__version__ and job["hardware"]["cores"] >= 1
+    assert len(job["data"]["sha256"]) == 64 and "Duel(size=32" in job["data"]["is"]
+    assert told["totals"]["flops"] > 1e9 and told["totals"]["hours"] > 0
+    settings = yaml.safe_load((trained / "config.yaml").read_text())
+    assert (settings["recipe"], settings["size"], settings["chunk"], settings["train"]["steps"]) == ("chunk-by-chunk", "nano", 3, 8)
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9)) and "held_out_loss" in lines[-1]
+    assert (trained / "samples" / "0000008.png").stat().st_size > 10_000
+    assert (trained / "checkpoints" / "last").resolve().name == "0000008"
+
+
+def test_resume_goes_on_with_the_settings_of_the_run_and_announces_changes(unspool, trained, tmp_path):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, symlinks=True)
+    done = unspool("train", "--out", run, "--resume", "latest", "--train.steps", 10, "--window", 6, "--json")
+    assert done.code == 0, done.err
+    assert "train.steps: 8 -> 10" in done.err and "window: 8 -> 6" in done.err
+    assert json.loads(done.out)["step"] == 10
+    first, second = json.loads((run / "run.json").read_text())["jobs"]
+    assert (first["to_step"], second["from_step"], second["to_step"]) == (8, 8, 10)
+    assert sorted(second["changes"]) == ["train.steps: 8 -> 10", "window: 8 -> 6"]
+    assert hub.find(run).config["arguments"]["window"] == 6
+
+
+def test_init_begins_with_the_weights_of_a_model(unspool, trained, tmp_path, tiny):
+    words = [w for w in tiny if w not in ("--chunk", "3")]
+    done = unspool("train", "frame-by-frame", "--data", "duel", "--out", tmp_path / "run", *words, "--init", trained,
+                   "--train.steps", 1, "--train.lr", "1e-9")  # fmt: skip
+    assert done.code == 0, done.err
+    old, new = (dict(library.from_pretrained(run).model.named_parameters()) for run in (trained, tmp_path / "run"))
+    assert max((old[name] - new[name]).abs().max().item() for name in old) < 1e-5
+
+
+def test_a_recipe_of_ones_own(unspool, tmp_path, tiny):
+    (tmp_path / "mine.py").write_text(
+        "from unspool import recipes\n\n\ndef mine(*, width_of_chunk: int = 2):\n"
+        "    return recipes.chunk_by_chunk(size='nano', resolution=32, frames=6, chunk=width_of_chunk)\n"
+    )
+    run = ("train", "mine.py:mine", "--data", "duel", "--out", "run", "--train.steps", 1, "--train.batch", 2)
+    done = unspool(*run, "--width-of-chunk", 4, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert hub.find(tmp_path / "run").config["arguments"] == {"width_of_chunk": 4}
+    done = unspool("sample", "run", "--context", "duel", "--frames", 4, "--out", "out", cwd=tmp_path)
+    assert done.code == 0, done.err
+
+
+def test_settings_come_from_a_file_and_options_win(unspool, tmp_path):
+    told = {"recipe": "full-sequence", "data": "duel", "size": "nano", "resolution": 32, "flight": 3, "frames": 8,
+            "train": {"steps": 9, "batch": 2}}  # fmt: skip
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(told))
+    done = unspool("train", "--config", tmp_path / "settings.yaml", "--out", tmp_path / "run", "--train.steps", 2)
+    assert done.code == 0, done.err
+    config = hub.find(tmp_path / "run").config
+    assert (config["recipe"], config["arguments"]["flight"], config["train"]["steps"]) == ("full-sequence", 3, 2)
+
+
+def test_sample_writes_as_many_frames_as_asked_and_a_sidecar(unspool, trained, tmp_path):
+    done = unspool("sample", trained, "--context", "duel", "--frames", 10, "--seeds", 2, "--seed", 5, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["seeds"] == [5, 6] and told["frames"] == 10 and told["state_bytes"] > 1000
+    first, second = (read_video(path) for path in told["videos"])
+    assert first.shape == second.shape == (10, 32, 32, 3)
+    assert (first != second).any()
+    beside = json.loads((tmp_path / "future-2.mp4.json").read_text())
+    assert (beside["seed"], beside["frames"], beside["checkpoint"], beside["first_frame"]) == (6, 10, "0000008", 2)
+    assert len(beside["config_hash"]) == 16 and beside["timings"]["frames_per_second"] > 0
+    assert "frames/s" in done.err
+
+
+def test_any_video_of_any_size_is_context(unspool, trained, tmp_path):
+    from unspool.data.video import VideoWriter
+
+    noise = np.random.default_rng(0).integers(0, 255, (5, 50, 74, 3), np.uint8)
+    (tmp_path / "videos").mkdir()
+    with VideoWriter(tmp_path / "videos" / "odd.mp4", size=(50, 74), fps=12) as out:
+        out.write(noise)
+    for context in (tmp_path / "videos" / "odd.mp4", tmp_path / "videos"):
+        done = unspool("sample", trained, "--context", context, "--context-frames", 4, "--frames", 3, "--out", tmp_path / "o", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["fps"] == 12
+
+
+def test_the_same_weights_under_another_recipe(unspool, trained, tmp_path):
+    for recipe in recipes.RECIPES:
+        done = unspool("sample", trained, "--context", "duel", "--frames", 5, "--out", tmp_path / recipe, "--recipe", recipe)
+        assert done.code == 0, done.err
+
+
+def test_recipes_are_listed(unspool):
+    rows = json.loads(unspool("recipes", "--json").out)
+    assert [row["recipe"] for row in rows] == list(recipes.RECIPES)
+    assert all(row["source"] not in ("", "none given") for row in rows)
+    by_name = {row["recipe"]: row for row in rows}
+    assert (by_name["full-sequence"]["lag"], by_name["chunk-by-chunk"]["chunk"]) == ("0", 4)
+    assert by_name["chunk-by-chunk"]["memory"] == "window 8"
+    assert "chunk-by-chunk" in unspool("recipes").out
+
+
+def test_info_of_a_model_and_of_the_installation(unspool, trained):
+    facts = json.loads(unspool("info", trained, "--json").out)
+    system = library.from_pretrained(trained)
+    assert facts["parameters"] == sum(p.numel() for p in system.model.parameters())
+    assert facts["weights bytes"] == (trained / "checkpoints/last/model.safetensors").stat().st_size
+    assert facts["trained"]["clips"] == 16
+    assert library.__version__ in unspool("info").out
+
+
+def test_explain_takes_settings(unspool):
+    done = unspool("explain", "chunk-by-chunk", "--size", "nano", "--rollout.steps", 4, "--json")
+    assert done.code == 0, done.err
+    assert len(json.loads(done.out)["levels"]["loop"]) == 5
+
+
+def test_demo_leaves_videos_pictures_and_a_report(unspool, trained, tmp_path: Path):
+    done = unspool("demo", "--model", trained, "--frames", 70, "--seeds", 2, "--out", tmp_path)
+    assert done.code == 0, done.err
+    names = {"future-1.mp4", "future-2.mp4", "futures.mp4", "sheet.png", "curves.png", "report.html", "report.json"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob("*.part.mp4"))
+    assert read_video(tmp_path / "future-2.mp4").shape == (70, 128, 128, 3)
+    assert read_video(tmp_path / "futures.mp4").shape[:2] == (70, 128)
+    assert "copy last" in done.out and "report.html" in done.out
+
+
+def test_demo_trains_from_nothing(unspool, tmp_path: Path):
+    done = unspool("demo", "--size", "nano", "--minutes", "0.05", "--frames", 30, "--seeds", 1, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["facts"]["recipe"] == "chunk-by-chunk"
+    assert (tmp_path / "run" / "checkpoints" / "last" / "model.safetensors").is_file()

@@ -1,0 +1,69 @@
+"""How clean frames enter: through memories alone, or riding along as tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unspool.context import Cached, Tokens
+from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
+from unspool.types import State
+
+CPU = torch.device("cpu")
+
+
+def start(context: Tokens) -> State:
+    return context.start(2, SHAPE, device=CPU, dtype=torch.float64)
+
+
+def test_cached_keeps_nothing() -> None:
+    assert Cached().frames == 0
+    assert Cached().start(2, SHAPE, device=CPU, dtype=torch.float64) == {} == Cached().remember(video(3), {})
+
+
+@pytest.mark.parametrize("pieces", [(7,), (1, 6), (3, 3, 1), (1,) * 7, (0, 7)])
+def test_tokens_keep_the_last_frames(pieces: tuple[int, ...]) -> None:
+    state, done = start(Tokens(3)), 0
+    for n in pieces:
+        before = map_state(torch.clone, state)
+        after = Tokens(3).remember(video(7)[:, done : done + n], state)
+        assert_equal(state, before, "the state before")
+        state, done = after, done + n
+        kept = min(done, 3)
+        assert state["count"].tolist() == [kept] * 2
+        assert_equal(state["last"][:, 3 - kept :], video(7)[:, done - kept : done])
+        assert state["last"].shape == (2, 3, *SHAPE)
+
+
+def test_unfilled_tokens_are_not_seen() -> None:
+    """Room for four frames with two in it is room for two."""
+    x, level = draw(2, shape=(2, 4, *SHAPE)), torch.full((2, 4), 0.5, dtype=torch.float64)
+    outs = []
+    for room in (2, 4, 9):
+        model = nano(context=Tokens(room))
+        state = model.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=torch.float64)
+        outs.append(model.denoise(x, level, model.remember(video(2), state)))
+    assert_close(outs[1], outs[0])
+    assert_close(outs[2], outs[0])
+    model = nano()
+    state = model.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=torch.float64)
+    assert error(model.denoise(x, level, model.remember(video(2), state)), outs[0]) > 0.01
+
+
+def test_tokens_without_any_frame_are_no_tokens() -> None:
+    x, level = draw(2, shape=(2, 4, *SHAPE)), torch.full((2, 4), 0.5, dtype=torch.float64)
+    with_room, without = nano(context=Tokens(3)), nano()
+    got, want = (
+        m.denoise(x, level, m.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=x.dtype)) for m in (with_room, without)
+    )
+    assert_close(got, want)
+
+
+def test_tokens_alone_forget_what_is_older() -> None:
+    """Without a memory, exactly the last `frames` frames are seen, each of them, and no other."""
+    model = nano(context=Tokens(3), window=0)
+    clean = video(6).requires_grad_()
+    x, level = draw(2, shape=(2, 4, *SHAPE)), torch.full((2, 4), 0.5, dtype=torch.float64)
+    state = model.remember(clean, model.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=x.dtype))
+    (grad,) = torch.autograd.grad(model.denoise(x, level, state).square().sum(), clean)
+    assert grad[0].flatten(1).any(1).tolist() == [False] * 3 + [True] * 3

@@ -1,0 +1,212 @@
+"""What is learned: losses that hang on keys alone, reach every weight, and teach a small model to see motion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from unspool.blend import AlphaBlend, Blend, Cosine
+from unspool.codec import Pixels
+from unspool.errors import UserError
+from unspool.memory import Window
+from unspool.model import VideoModel, VideoTransformer
+from unspool.rollout import begin, stream
+from unspool.schedule import Independent, Staircase, Together
+from unspool.solver import euler
+from unspool.system import Objective, System
+from unspool.testing import assert_close, assert_equal, error, nano, video
+from unspool.train.loop import Trainer, TrainOptions, to_video
+from unspool.train.objectives import DiffusionForcing, TeacherForcing
+from unspool.types import Clip, Levels, State, Video
+
+KEY = torch.arange(4) * 1000
+OBJECTIVES: dict[str, Objective] = {
+    "teacher forcing": TeacherForcing(2),
+    "with context noise": TeacherForcing(2, 2, 0.3),
+    "with own estimates": TeacherForcing(2, 2, 0.3, 0.7, Independent(2, 3.0)),
+    "full sequence": TeacherForcing(6, 2, law=Together()),
+    "diffusion forcing": DiffusionForcing(0, Independent(2, clean=0.1)),
+    "behind a context": DiffusionForcing(2, Independent(2)),
+}
+ALL = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+
+
+def loss(objective: Objective, model: VideoModel, frames: Video, key: Tensor, blend: Blend | None = None) -> Tensor:
+    (only,) = objective(model, blend or AlphaBlend(), Clip(frames), key)
+    assert only.of == "model" and not only.logs["loss"].requires_grad
+    assert_equal(only.logs["loss"], only.value)
+    return only.value
+
+
+def clips(batch: int = 4) -> Video:
+    return video(8, batch, dtype=torch.float32).clamp(-1, 1)
+
+
+@ALL
+@pytest.mark.parametrize("predict", ["clean", "velocity", "change"])
+@pytest.mark.parametrize("blend", [AlphaBlend(), Cosine()], ids=lambda b: type(b).__name__)
+def test_gradient_reaches_every_parameter(objective: Objective, predict: Any, blend: Blend) -> None:
+    model = nano(dtype=torch.float32, std=0.1, predict=predict, blend=blend).requires_grad_(True)
+    value = loss(objective, model, clips(), KEY, blend)
+    assert value.shape == () and torch.isfinite(value)
+    value.backward()
+    assert not [
+        n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or not torch.isfinite(p.grad).all()
+    ]
+
+
+@ALL
+@pytest.mark.parametrize("bf16", [False, True])
+def test_key_decides_everything(objective: Objective, bf16: bool) -> None:
+    """The same key, the same loss, whatever the global generator did; another key, another loss."""
+    model = nano(dtype=torch.float32, std=0.1)
+    values = []
+    for seed, key in ((0, KEY), (1, KEY), (0, KEY + 1)):
+        torch.manual_seed(seed)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            values.append(loss(objective, model, clips(), key))
+    assert_equal(values[0], values[1])
+    assert error(values[2], values[0]) > 1e-4
+
+
+@ALL
+def test_each_clip_has_its_own_randomness(objective: Objective) -> None:
+    """In whatever order or company: a permuted batch has the same loss, and the parts weigh to the whole."""
+    model = nano(std=0.1)
+    frames, order = clips().double(), torch.tensor([2, 0, 3, 1])
+    whole = loss(objective, model, frames, KEY)
+    assert_close(loss(objective, model, frames[order], KEY[order]), whole)
+    if getattr(objective.law, "clean", 0) == 0:  # frames that carry loss are then as many in every clip
+        parts = [loss(objective, model, frames[i : i + 1], KEY[i : i + 1]) for i in range(4)]
+        assert_close(torch.stack(parts).mean(), whole)
+    assert error(loss(objective, model, frames, KEY[order]), whole) > 1e-4
+
+
+class Recorded(VideoModel):
+    """A model that answers with one weight times x and writes down what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.3))
+        self.calls: list[dict[str, Any]] = []
+
+    def start(self, *args: Any, **kwargs: Any) -> State:
+        raise AssertionError("training goes through forward")
+
+    denoise = remember = start
+
+    def forward(self, clean: Video, x: Video, level: Levels, starts: tuple[int, ...], state: State | None = None, **told: Any):
+        grad = torch.is_grad_enabled()
+        self.calls.append({"clean": clean, "x": x, "level": level, "starts": starts, "grad": grad, **told})
+        return self.weight * x, {}
+
+
+def test_teacher_forcing_groups() -> None:
+    """Chunks behind clean frames 2, 4, 6 of eight; each holds its own frames, noised; no group is given its own future."""
+    model = Recorded()
+    value = loss(TeacherForcing(2), model, clips(), KEY)
+    (call,) = model.calls
+    assert call["starts"] == (2, 4, 6) and call["context_level"] is None
+    assert_equal(call["clean"], clips()[:, :6])
+    level, x = call["level"][..., None, None, None], call["x"]
+    target = torch.stack([clips()[:, s : s + 2] for s in (2, 4, 6)], 1)
+    noise = (x - (1 - level) * target) / level
+    assert abs(float(noise.mean())) < 0.2 and float(noise.std()) == pytest.approx(1, abs=0.1)
+    assert_close(value, (0.3 * x - (noise - target)).square().mean())
+
+
+def test_context_noise_is_told() -> None:
+    model = Recorded()
+    loss(TeacherForcing(2, 2, 0.3), model, clips(), KEY)
+    (call,) = model.calls
+    level = call["context_level"]
+    assert level.shape == (4, 6) and (level == level[:, :1]).all() and len(level[:, 0].unique()) == 4
+    assert ((level > 0) & (level < 0.3)).all()
+    noise = (call["clean"] - (1 - level[..., None, None, None]) * clips()[:, :6]) / level[..., None, None, None]
+    assert abs(float(noise.mean())) < 0.2 and float(noise.std()) == pytest.approx(1, abs=0.15)
+
+
+def test_clean_frames_carry_no_loss() -> None:
+    """Half of the frames are given clean: the loss is the mean over the others alone."""
+    model = Recorded()
+    value = loss(DiffusionForcing(0, Independent(1, clean=0.5)), model, clips(), KEY)
+    (call,) = model.calls
+    noisy = call["level"][:, 0] > 0
+    assert 4 < int(noisy.sum()) < 28
+    assert_equal(call["x"][:, 0][~noisy], clips()[~noisy])
+    level, x = call["level"][:, 0][noisy][:, None, None, None], call["x"][:, 0][noisy]
+    noise = (x - (1 - level) * clips()[noisy]) / level
+    wanted = (0.3 * x - (noise - clips()[noisy])).square().mean()
+    assert float(value) == pytest.approx(float(wanted), rel=1e-4)  # the noise was found again by a division
+
+
+def test_own_estimates_are_detached_and_replace_history_alone() -> None:
+    """First a pass without gradient; then some frames after the first two are the model's own; targets stay true."""
+    model = Recorded()
+    loss(TeacherForcing(2, 2, 0.0, 1.0), model, clips(), KEY)
+    own, main = model.calls
+    assert not own["grad"] and main["grad"]
+    assert own["starts"] == (2, 4) and main["starts"] == (2, 4, 6)
+    assert own["level"].min() >= 0.5
+    swapped = (main["clean"] != clips()[:, :6]).flatten(2).any(2)
+    assert not swapped[:, :2].any() and 0 < int(swapped.sum()) < 16
+    estimate = (own["x"] - own["level"][..., None, None, None] * 0.3 * own["x"]).clamp(-1, 1).flatten(1, 2)
+    assert_close(main["clean"][:, 2:][swapped[:, 2:]], estimate[swapped[:, 2:]].detach())
+    model = Recorded()
+    loss(TeacherForcing(2, 2, 0.0, 0.0), model, clips(), KEY)
+    assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize("objective", [TeacherForcing(4, 5), DiffusionForcing(8)], ids=str)
+def test_clips_that_are_too_short_are_refused(objective: Objective) -> None:
+    with pytest.raises(UserError, match="clips of 8 frames hold no"):
+        loss(objective, nano(), clips(), KEY)
+
+
+# -- learning -------------------------------------------------------------------------------------------------------------
+
+
+def bars(indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
+    """A bar of any brightness on a dark ring of eight columns, one to the right or left each frame: two frames tell which."""
+    out = np.full((len(indices), frames, 4, 8, 3), 20, np.uint8)
+    for clip, index in zip(out, indices, strict=True):
+        x, way, light = np.random.default_rng((seed, int(index))).integers((8, 2, 56)) + (0, 0, 200)
+        for t, frame in enumerate(clip):
+            frame[:, (x + (2 * way - 1) * t + np.arange(3)) % 8] = light
+    return out
+
+
+def system(objective: Objective, chunk: int, schedule: Staircase) -> System:
+    torch.manual_seed(0)
+    memories: Callable[[], list[Window]] = lambda: [Window(64, 2, 2)]  # noqa: E731
+    model = VideoTransformer((3, 4, 8), patch=4, width=64, depth=2, chunk=chunk, memories=memories)
+    return System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8)
+
+
+@pytest.mark.parametrize(
+    ("objective", "chunk", "schedule"),
+    [
+        (TeacherForcing(2, 2, 0.1), 2, Staircase(4, 2)),
+        (DiffusionForcing(2, Independent(1)), 1, Staircase(4, 1, 0.5)),
+    ],
+    ids=["chunk by chunk", "progressive"],
+)
+def test_a_hundred_steps_beat_a_frozen_video(objective: Objective, chunk: int, schedule: Staircase) -> None:
+    """Rolled out on held-out bars, the next frames are nearer the truth than copies of the last one."""
+    trained = system(objective, chunk, schedule)
+    options = TrainOptions(steps=100, batch=24, lr=4e-3, warmup=10, decay=0.5, ema=0.9, bf16=False)
+    trainer = Trainer(trained, options)
+    for step in range(options.steps):
+        trainer.train_step(bars(np.arange(step * 24, step * 24 + 24), 8))
+    held_out = to_video(bars(np.arange(32), 6, seed=1))
+    with trainer.averaged():
+        rollout = begin(trained.model.eval(), held_out[:, :2], seed=0)
+        chunks = list(stream(trained.model, trained.blend, schedule.plan(), rollout, frames=4))
+    made, truth = torch.cat([c.frames for c in chunks], 1), held_out[:, 2:]
+    frozen = (held_out[:, 1:2] - truth).square().mean()
+    assert (made - truth).square().mean() < 0.5 * frozen, f"{(made - truth).square().mean()} against {frozen}"
