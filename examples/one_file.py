@@ -1,6 +1,6 @@
 """The whole of unspool in one file: train a small video diffusion model on a CPU, then let it dream for ever.
 
-    python examples/one_file.py        # some minutes on one thread: trains, then writes one_file.gif and one_file.png
+    python examples/one_file.py     # trains for three minutes on one thread, then writes one_file.gif and one_file.png
 
 A world of bouncing stars, a transformer, training, and an endless rollout: two real frames go in, three futures come out. Names
 are the library's, and so are the numbers: a test loads these weights into unspool and compares. Read it from top to bottom.
@@ -127,21 +127,21 @@ class Window(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, at: Tensor, past: Tensor, see: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, F, N, D) stands at `at` (F,); past, keys and values (2, B, heads, P, N, d), stands at 0 .. P - 1; see (F, P + F)
-        bool, who sees whom. Returns what is seen, (B, F, N, D), and the cache with the F frames in it."""
+        """x (B, F, N, D) stands at `at` (F,); past, keys and values (2, B, heads, P, N, d), at 0 .. P - 1; see (F, P + F) bool:
+        who sees whom. Returns what is seen, (B, F, N, D), and the cache with the F frames in it."""
         tokens = x.shape[2]
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)
         cache = torch.cat([past, torch.stack([self.norm_k(k), v])], 3)
         k, v = rotate(cache[0], torch.cat([torch.arange(past.shape[3]), at])), cache[1]
         mask = see.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
-        q = rotate(self.norm_q(q), at)
-        out = fn.scaled_dot_product_attention(*(t.flatten(2, 3) for t in (q, k, v)), attn_mask=mask)
+        q, k, v = (t.flatten(2, 3) for t in (rotate(self.norm_q(q), at), k, v))
+        out = fn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:3])
         return self.out(out), cache[:, :, :, max(0, cache.shape[3] - self.frames) :]  # rolls: memory stays constant
 
 
-# 5. The model has three verbs. `start` gives an empty state, `denoise` predicts velocities behind a state, `remember` takes clean
-#    frames into it. The state is a value: handed in, handed back, never changed. It is all that a rollout knows of its past.
+# 5. The model has three verbs. `start` gives an empty state, `denoise` predicts velocities behind a state, `remember` takes
+#    clean frames into it. The state is a value: handed in, handed back, never changed. It is all a rollout knows of its past.
 
 
 class Block(nn.Module):
@@ -253,7 +253,7 @@ def loss(model: VideoTransformer, clip: Tensor, first: int = 2) -> Tensor:
     target = torch.stack([clip[:, s : s + model.chunk] for s in starts], 1)
     u, eps = torch.rand(len(clip), len(starts), 1), torch.randn_like(target)
     level = (3 * u / (1 + 2 * u)).expand(-1, -1, model.chunk)  # more of high noise, where what will happen is decided
-    # In use the past is the model's own, flaws and all. A little noise on it, told by its level, teaches not to lean on details.
+    # In use the past is the model's own, flaws and all. A little noise on it, told by its level, teaches not to trust details.
     history = clip[:, : starts[-1]]
     told = (0.2 * torch.rand(len(clip), 1)).expand(-1, starts[-1])
     history = blend(history, torch.randn_like(history), told)

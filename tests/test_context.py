@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unspool.context import Cached, Tokens
+from unspool.context import Cached, Channels, Tokens
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
 from unspool.types import State
 
 CPU = torch.device("cpu")
 
 
-def start(context: Tokens) -> State:
+def start(context: Tokens | Channels) -> State:
     return context.start(2, SHAPE, device=CPU, dtype=torch.float64)
 
 
@@ -21,12 +21,13 @@ def test_cached_keeps_nothing() -> None:
     assert Cached().start(2, SHAPE, device=CPU, dtype=torch.float64) == {} == Cached().remember(video(3), {})
 
 
+@pytest.mark.parametrize("context", [Tokens(3), Channels(3)], ids=str)
 @pytest.mark.parametrize("pieces", [(7,), (1, 6), (3, 3, 1), (1,) * 7, (0, 7)])
-def test_tokens_keep_the_last_frames(pieces: tuple[int, ...]) -> None:
-    state, done = start(Tokens(3)), 0
+def test_the_last_frames_are_kept(context: Tokens | Channels, pieces: tuple[int, ...]) -> None:
+    state, done = start(context), 0
     for n in pieces:
         before = map_state(torch.clone, state)
-        after = Tokens(3).remember(video(7)[:, done : done + n], state)
+        after = context.remember(video(7)[:, done : done + n], state)
         assert_equal(state, before, "the state before")
         state, done = after, done + n
         kept = min(done, 3)
@@ -67,3 +68,17 @@ def test_tokens_alone_forget_what_is_older() -> None:
     state = model.remember(clean, model.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=x.dtype))
     (grad,) = torch.autograd.grad(model.denoise(x, level, state).square().sum(), clean)
     assert grad[0].flatten(1).any(1).tolist() == [False] * 3 + [True] * 3
+
+
+def test_channels_are_the_frames_before() -> None:
+    """Without a memory, a flight sees the last `beside` frames, each of them; and a clean frame those before itself."""
+    model = nano(context=Channels(2), window=0)
+    clean = video(6).requires_grad_()
+    x, level = draw(2, shape=(2, 4, *SHAPE)), torch.full((2, 4), 0.5, dtype=torch.float64)
+    empty = model.start(2, seed=torch.tensor([0, 1]), device="cpu", dtype=x.dtype)
+    (grad,) = torch.autograd.grad(model.denoise(x, level, model.remember(clean, empty)).square().sum(), clean)
+    assert grad[0].flatten(1).any(1).tolist() == [False] * 4 + [True] * 2
+    model = nano(context=Channels(2), window=8, depth=1)
+    keys = model.remember(clean, empty | {"blocks": model.start(2, seed=empty["seed"], device="cpu", dtype=x.dtype)["blocks"]})
+    (grad,) = torch.autograd.grad(keys["blocks"]["0"]["0"]["k"][0, :, -2].square().sum(), clean)
+    assert grad[0].flatten(1).any(1).tolist() == [False, False, True, True, True, False]

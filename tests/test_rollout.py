@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unspool import store
 from unspool.blend import AlphaBlend
-from unspool.context import Tokens
+from unspool.context import Channels, Context, Tokens
 from unspool.errors import UserError
 from unspool.model import VideoTransformer
 from unspool.noise import FrameNoise
@@ -61,7 +61,7 @@ def run(model: nn.Module, case: Staircase, frames: int, rollout: Rollout | None 
 
 
 @SCHEDULES
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(cuts=st.lists(st.integers(1, 5), min_size=2, max_size=5))
 def test_cut_and_resumed_is_uninterrupted(case: Staircase, cuts: list[int]) -> None:
     """Bit for bit, wherever it is cut, inside a chunk too; the one-shot video is a prefix of any longer one."""
@@ -129,8 +129,8 @@ def banded(model: VideoTransformer) -> VideoTransformer:
 
 
 @SCHEDULES
-@pytest.mark.parametrize("context", [None, Tokens(2)], ids=["cached", "tokens"])
-def test_streamed_equals_the_slow_oracles(case: Staircase, context: Tokens | None) -> None:
+@pytest.mark.parametrize("context", [None, Tokens(2), Channels(2)], ids=["cached", "tokens", "channels"])
+def test_streamed_equals_the_slow_oracles(case: Staircase, context: Context | None) -> None:
     """Far beyond the window of 3: against the dense banded mask, and against remembering the whole video for each chunk."""
     model = nano() if context is None else nano(context=context)
     fast = joined(run(model, case, 14))
@@ -209,7 +209,7 @@ def test_context_may_be_remembered_in_pieces() -> None:
     assert_close(joined(run(model, case, 6, whole._replace(state=state))), joined(run(model, case, 6, whole)))
 
 
-@SCHEDULES
+@pytest.mark.parametrize("case", [CASES[name] for name in ("chunk by chunk", "two in flight", "redo")], ids=str)
 def test_state_is_as_large_at_frame_400_as_at_frame_20(case: Staircase) -> None:
     """A video a hundred times longer than the window of 3, every value the same size to the byte."""
     model, plan = nano(std=0.1), case.plan()

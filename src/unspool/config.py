@@ -93,7 +93,7 @@ def settings_of(recipe: str) -> list[Setting]:
 def signature(function: Callable[..., Any], prefix: str = "") -> list[Setting]:
     """The settings that a signature declares. Without an annotation the default's type is asked for."""
     try:
-        hints = get_type_hints(function if inspect.isfunction(function) else function.__init__, include_extras=True)  # type: ignore[misc]
+        hints = get_type_hints(function if inspect.isfunction(function) else function.__init__, include_extras=True)
     except NameError as error:
         raise UserError(f"an annotation of {function.__name__} cannot be read: {error}; mend the recipe") from error
     found = []
@@ -180,13 +180,14 @@ def check(known: list[Setting], given: Mapping[str, Any], what: str) -> dict[str
     for name in given:
         if name not in names:
             raise UserError(f"{what} has no setting {name!r}; {nearest(name, names)}")
-    return {setting.name: _fitted(setting, given[setting.name]) if setting.name in given else _default(setting, what) for setting in known}
+    return {s.name: _fitted(s, given[s.name]) if s.name in given else _default(s, what) for s in known}
 
 
 def nearest(name: str, names: list[str]) -> str:
     """What to say beside an unknown name."""
     by_key = {n.rpartition(".")[2]: n for n in names}  # `steps` was meant as `train.steps`
-    near = difflib.get_close_matches(name, names, n=1) or [by_key[k] for k in difflib.get_close_matches(name, by_key, n=1)]
+    near = [by_key[name]] if name in by_key else difflib.get_close_matches(name, names, n=1)
+    near = near or [by_key[key] for key in difflib.get_close_matches(name, by_key, n=1)]
     return f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}"
 
 
@@ -202,10 +203,12 @@ def _fitted(setting: Setting, value: Any) -> Any:
         import yaml
 
         value = yaml.safe_load(value)
+    rules = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
-        return pydantic.TypeAdapter(kind, config={"arbitrary_types_allowed": True, "allow_inf_nan": False}).validate_python(value)
+        return pydantic.TypeAdapter(kind, config=rules).validate_python(value)
     except pydantic.ValidationError as error:
-        wants = dict.fromkeys(problem["msg"].removeprefix("Input should be ").removeprefix("Input is not ") for problem in error.errors())
+        told = (problem["msg"].removeprefix("Input should be ").removeprefix("Input is not ") for problem in error.errors())
+        wants = dict.fromkeys(told)
         raise UserError(f"{setting.name} = {value!r} does not fit: it should be {' or '.join(wants)}") from None
 
 

@@ -88,7 +88,7 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
     settings = checkpoint.config
     named = recipe or settings["recipe"]
     if recipe is None and _brings_code(named, checkpoint):
-        raise UserError(f"{checkpoint.folder} brings its own recipe, {named}; read that file, then name your copy of it as recipe")
+        raise UserError(f"{checkpoint.folder} brings its own recipe, {named}; read it, then name your copy as recipe")
     given = dict(settings.get("arguments") or {})
     if recipe is not None:
         known = {setting.name for setting in config.signature(recipes.find(recipe))}
@@ -126,14 +126,14 @@ def push_to_hub(folder: Path, repo_id: str, *, private: bool | None = None) -> s
 
 def _checkpoint(folder: Path, remote: bool = False) -> Checkpoint:
     if not folder.is_dir():
-        raise UserError(f"{folder.parent.parent} has no checkpoint yet; train further, one is saved every --train.save_every steps")
+        raise UserError(f"{folder.parent.parent} has no checkpoint yet; train on, one is saved every --train.save_every steps")
     if not (folder / "config.json").is_file():
         old = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
         why = f"holds a pickle ({old[0]}), which can run code and is never opened" if old else "has no config.json"
         raise UserError(f"{folder} {why}; give the folder of a checkpoint: config.json and model.safetensors")
     settings = store.read_json(folder / "config.json")
     if not isinstance(settings, dict) or not isinstance(settings.get("recipe"), str):
-        raise UserError(f"{folder} is a checkpoint of another kind: its config.json names no unspool recipe; give one that does")
+        raise UserError(f"{folder} is a checkpoint of another kind: its config.json names no recipe of unspool")
     if settings.get("format", FORMAT) != FORMAT:
         raise UserError(f"{folder} has format {settings['format']}, this version reads {FORMAT}; install a newer unspool")
     if not isinstance(settings.get("arguments") or {}, dict) or not isinstance(settings.get("rollout") or {}, dict):
@@ -156,4 +156,4 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # offline, no such repository, not allowed: the Hub's library has a class for each
         why = " ".join(str(error).split())[:160]
-        raise UserError(f"{name!r} is neither a folder here nor a model that the Hub would send ({why}); check the name") from error
+        raise UserError(f"{name!r} is neither a folder here nor a model that the Hub sends ({why}); check the name") from error

@@ -27,7 +27,7 @@ from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, TeacherForcing
 from unspool.types import Count, Natural, Positive, Share
 
-SizeName = Literal["nano", "tiny", "small", "base"]
+SizeName = Literal["nano", "mini", "tiny", "small", "base"]
 Predict = Literal["clean", "velocity", "change"]
 Recipe = Callable[..., System]
 
@@ -40,6 +40,7 @@ class Size(NamedTuple):
 
 SIZES: dict[str, Size] = {
     "nano": Size(128, 2, 2),
+    "mini": Size(128, 6, 2),
     "tiny": Size(192, 4, 3),
     "small": Size(384, 8, 6),
     "base": Size(768, 12, 12),
@@ -80,20 +81,21 @@ def frame_by_frame(
     resolution: Count = 64,
     patch: Count = 16,
     components: Natural = 24,
+    channels: Natural = 1,
     window: Natural = 8,
     steps: Count = 8,
     frames: Count = 14,
     shift: Positive = 3.0,
     context_noise: Share = 0.2,
     substitute: Share = 0.0,
-    predict: Predict = "clean",
+    predict: Predict = "change",
 ) -> System:
     """One frame at a time, each denoised in full before the next begins: `chunk-by-chunk` with chunks of one.
 
     Source: FAR (2503.19325), read: next-frame diffusion behind true history. Ours: the two streams of ACDiT (2412.07720)
     for training and a plain window where FAR packs older frames into larger patches.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels)
     objective = TeacherForcing(1, 2, context_noise, substitute, Independent(1, shift))
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames)
 
@@ -104,19 +106,20 @@ def full_sequence(
     resolution: Count = 64,
     patch: Count = 16,
     components: Natural = 24,
+    channels: Natural = 1,
     flight: Count = 8,
     window: Natural = 8,
     steps: Count = 16,
     frames: Count = 18,
     context_noise: Share = 0.2,
-    predict: Predict = "clean",
+    predict: Predict = "change",
 ) -> System:
     """A whole flight of frames denoised together at one level, then the next flight behind it.
 
     Source: Video Diffusion Models (2204.03458), not read: one level for all frames, the baseline that every autoregressive
     method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, flight, predict)
+    model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels)
     objective = TeacherForcing(flight, 2, context_noise, 0.0, Together())
     schedule = Staircase(steps=steps, lag=0, chunks=flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
@@ -128,6 +131,7 @@ def diffusion_forcing(
     resolution: Count = 64,
     patch: Count = 16,
     components: Natural = 24,
+    channels: Natural = 0,
     window: Natural = 16,
     flight: Count = 4,
     steps: Count = 16,
@@ -143,7 +147,7 @@ def diffusion_forcing(
     Source: Diffusion Forcing (2407.01392), reconstructed from descriptions: independent levels in training, a pyramid of
     levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels)
     objective = DiffusionForcing(2, Independent(1, shift, clean))
     schedule = Staircase(steps=steps, lag=1 / flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)

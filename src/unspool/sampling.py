@@ -83,7 +83,7 @@ def _video_in(folder: Path, clip: int) -> Path:
 
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     if clip >= len(videos):
-        raise UserError(f"{folder} holds {len(videos)} videos, number {clip} (from 0) is not among them; give another folder or --clip")
+        raise UserError(f"{folder} holds {len(videos)} videos; number {clip}, from 0, is not among them: choose another --clip")
     return videos[clip]
 
 

@@ -200,7 +200,8 @@ def settings_before(out: Path) -> dict[str, Any] | None:
         told = store.read_json(saved)
         train = {} if "train" not in told else {"train": told["train"]}
         data = {} if told.get("data") is None else {"data": told["data"]}
-        return {"recipe": told["recipe"], **(told.get("arguments") or {}), **train, **data, "rollout": told.get("rollout") or {}}
+        rollout = told.get("rollout") or {}
+        return {"recipe": told["recipe"], **(told.get("arguments") or {}), **train, **data, "rollout": rollout}
     return {} if (out / "metrics.jsonl").exists() else None
 
 

@@ -82,7 +82,8 @@ def unspool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def trained(unspool: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of eight steps."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
-    done = unspool("train", "chunk-by-chunk", "--data", "duel", "--out", run, *TINY, "--train.steps", 8, "--train.save-every", 4)
+    words = ("--data", "duel", "--out", run, *TINY, "--train.steps", 8, "--train.save-every", 4)
+    done = unspool("train", "chunk-by-chunk", *words)
     assert done.code == 0, done.err
     return run
 

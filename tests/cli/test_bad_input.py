@@ -140,7 +140,8 @@ def spoil_with_code(model: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (spoil_truncated, "not a whole safetensors file"), (spoil_no_weights, "does not exist"), (spoil_no_config, "no config.json"),
+        (spoil_truncated, "not a whole safetensors file"), (spoil_no_weights, "does not exist"),
+        (spoil_no_config, "no config.json"),
         (spoil_torn_config, "JSON"), (spoil_other_kind, "another kind"), (spoil_other_model, "another model"),
         (spoil_unknown_recipe, "did you mean 'chunk-by-chunk'"), (spoil_unknown_argument, "did you mean 'window'"),
         (spoil_pickle, "pickle"), (spoil_nan, "not finite"), (spoil_with_code, "brings its own recipe"),
@@ -154,7 +155,8 @@ def test_a_model_that_cannot_be_used(refused, copy, spoil, says):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("model.pt", "pickle"), ("weights.safetensors", "give the folder"), ("duell-64", "no model"), ("some-org/no-such-model", "Hub")],
+    [("model.pt", "pickle"), ("weights.safetensors", "give the folder"), ("duell-64", "no model"),
+     ("some-org/no-such-model", "Hub")],
 )  # fmt: skip
 def test_a_model_that_is_no_folder(refused, tmp_path, name, says):
     for file in ("model.pt", "weights.safetensors"):
@@ -168,13 +170,17 @@ def test_a_model_that_is_no_folder(refused, tmp_path, name, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--frames 0", "frames is 1 to"), ("--frames -3", "not -3"), ("--frames 1000000000000", "go on from a saved rollout"),
+        ("--frames 0", "frames is 1 to"), ("--frames -3", "not -3"),
+        ("--frames 1000000000000", "go on from a saved rollout"),
         ("--frames ten", "invalid int"), ("--frames 4 --seeds 0", "seeds"), ("--frames 4 --seeds 100000", "seeds"),
-        ("--frames 4 --context-frames 0", "context-frames"), ("--frames 4 --clip -1", "clip"), ("--frames 4 --upscale 0", "upscale"),
-        ("--frames 4 --threads 0", "threads"), ("--frames 4 --rollout.lag 0.3", "nearest lags"), ("--frames 4 --rollout.lag 2", "lag"),
+        ("--frames 4 --context-frames 0", "context-frames"), ("--frames 4 --clip -1", "clip"),
+        ("--frames 4 --upscale 0", "upscale"),
+        ("--frames 4 --threads 0", "threads"), ("--frames 4 --rollout.lag 0.3", "nearest lags"),
+        ("--frames 4 --rollout.lag 2", "lag"),
         ("--frames 4 --rollout.steps 0", "steps"), ("--frames 4 --rollout.lga 1", "did you mean 'rollout.lag'"),
         ("--frames 4 --rollout.solver eular", "euler"), ("--frames 4 --recipe frame-by-fram", "frame-by-frame"),
-        ("--frames 4 --split none", "choose from"), ("--frames 4 surplus", "surplus"), ("--frames 4 --sede 1", "did you mean 'seed"),
+        ("--frames 4 --split none", "choose from"), ("--frames 4 surplus", "surplus"),
+        ("--frames 4 --sede 1", "did you mean 'seed"),
         ("", "required: --frames"),
     ],
 )  # fmt: skip
@@ -185,17 +191,23 @@ def test_sample_refuses(refused, trained, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("chunk-by-chunks --data duel", "did you mean 'chunk-by-chunk'"), ("chunk-by-chunk --data dual", "did you mean 'duel'"),
-        ("chunk-by-chunk --data duel --windoww 4", "did you mean 'window'"), ("chunk-by-chunk --data nowhere/at/all", "no such folder"),
+        ("chunk-by-chunks --data duel", "did you mean 'chunk-by-chunk'"),
+        ("chunk-by-chunk --data dual", "did you mean 'duel'"),
+        ("chunk-by-chunk --data duel --windoww 4", "did you mean 'window'"),
+        ("chunk-by-chunk --data nowhere/at/all", "no such folder"),
         ("chunk-by-chunk --data empty", "no usable"), ("chunk-by-chunk", "name the data"), ("", "name a recipe"),
         ("chunk-by-chunk --data duel --train.stepz 4", "did you mean 'train.steps'"),
-        ("chunk-by-chunk --data duel --train.steps 0", "train.steps"), ("chunk-by-chunk --data duel --train.lr nan", "train.lr"),
+        ("chunk-by-chunk --data duel --train.steps 0", "train.steps"),
+        ("chunk-by-chunk --data duel --train.lr nan", "train.lr"),
         ("chunk-by-chunk --data duel --size huge", "'nano'"), ("chunk-by-chunk --data duel --patch 7", "patch 7"),
         ("chunk-by-chunk --data duel --resolution 48", "48"), ("chunk-by-chunk --data duel --frames 3", "chunk"),
-        ("chunk-by-chunk --data duel --rollout.lag 0.3", "nearest lags"), ("chunk-by-chunk --data duel --resume latest", "no run"),
+        ("chunk-by-chunk --data duel --rollout.lag 0.3", "nearest lags"),
+        ("chunk-by-chunk --data duel --resume latest", "no run"),
         ("chunk-by-chunk --data duel --init nowhere-64", "no model"), ("mine.py:recipe --data duel", "no recipe file"),
-        ("broken.py:recipe --data duel", "does not run"), ("other.py:recipe --data duel", "did you mean other.py:recipes"),
-        ("wrong.py:recipe --data duel", "not a System"), ("--config none.yaml", "does not exist"), ("--config bad.yaml", "not YAML"),
+        ("broken.py:recipe --data duel", "does not run"),
+        ("other.py:recipe --data duel", "did you mean other.py:recipes"),
+        ("wrong.py:recipe --data duel", "not a System"), ("--config none.yaml", "does not exist"),
+        ("--config bad.yaml", "not YAML"),
         ("--config odd.yaml", "did you mean 'window'"), ("--config list.yaml", "holds no names"),
         ("chunk-by-chunk --data shorts --size nano", "frames"),
     ],
@@ -234,7 +246,7 @@ def test_an_unknown_verb(refused):
 def test_places_that_cannot_be_written(refused, trained, tmp_path):
     (tmp_path / "file").touch()
     for out in ("file", "file/out", "/proc/out"):
-        assert "file" in (line := refused("sample", trained, "--context", "duel", "--frames", 4, "--out", out)) or "/proc" in line
+        assert out.split("/")[0] in refused("sample", trained, "--context", "duel", "--frames", 4, "--out", out)
         refused("train", "chunk-by-chunk", "--data", "duel", "--size", "nano", "--train.batch", 1, "--out", out)
         refused("demo", "--model", trained, "--frames", 4, "--out", out)
 
@@ -270,7 +282,8 @@ def test_a_rollout_that_cannot_be_gone_on_from(refused, unspool, trained, copy, 
     assert "not a saved rollout" in refused("sample", trained, *going_on, copy / "model.safetensors")
     assert "own" in refused("sample", trained, *going_on, saved, "--seeds", 2)
     assert "one of them" in refused("sample", trained, *going_on, saved, "--context", "duel")
-    done = unspool("sample", trained, *going_on, saved, "--rollout.lag", "1/4", "--rollout-out", tmp_path / "lag.safetensors")
+    going_on_otherwise = (saved, "--rollout.lag", "1/4", "--rollout-out", "lag.safetensors")
+    done = unspool("sample", trained, *going_on, *going_on_otherwise, cwd=tmp_path)
     assert done.code == 0, done.err  # between two chunks nothing is in flight
     shutil.rmtree(tmp_path / "out")
     assert "frames in flight" in refused("sample", trained, *going_on, "lag.safetensors", "--rollout.lag", "1/2")

@@ -10,7 +10,8 @@ import torch
 
 from unspool import store
 from unspool.blend import Cosine
-from unspool.context import Tokens
+from unspool.context import Channels, Context, Tokens
+from unspool.errors import UserError
 from unspool.model import VideoModel, VideoTransformer
 from unspool.noise import uniform
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
@@ -19,7 +20,8 @@ from unspool.types import Levels, Video
 KINDS: dict[str, dict[str, Any]] = {
     "clean": {},
     "velocity": {"predict": "velocity"},
-    "change": {"predict": "change"},
+    "change": {"predict": "change", "context": Channels(1)},
+    "channels": {"context": Channels(3)},
     "cosine": {"blend": Cosine()},
     "controls": {"controls": 3},
     "tokens": {"context": Tokens(2)},
@@ -112,8 +114,7 @@ def test_the_future_leaks_nothing(options: dict[str, Any]) -> None:
         assert not past[:, s:].any() and not past[1].any(), f"group {g} sees clean frames from {s} on, or another slot's"
         assert mine[0, g].any() and not mine[1].any()
         assert not mine[:, [i for i in range(3) if i != g]].any(), f"group {g} sees another group"
-        newest = past[0, s - 1].any()
-        assert newest if options != KINDS["no memory"] else not newest
+        assert past[0, s - 1].any() or options == KINDS["no memory"], f"group {g} does not see the newest clean frame"
 
 
 @MODELS
@@ -130,7 +131,7 @@ def test_later_chunks_leak_nothing_into_earlier_ones(options: dict[str, Any]) ->
         assert grad[0, :end].flatten(1).any(1).all(), f"frame {f} does not see all up to its chunk's end"
 
 
-@pytest.mark.parametrize("options", [KINDS["clean"], KINDS["tokens"]], ids=["cached", "tokens"])
+@pytest.mark.parametrize("options", [KINDS["clean"], KINDS["tokens"], KINDS["channels"]], ids=["cached", "tokens", "channels"])
 def test_a_clean_frame_sees_no_later_one(options: dict[str, Any]) -> None:
     """Every leaf of the state after frames 0 .. 4, by gradient, whatever is remembered afterwards in the same call."""
     model = nano(window=8, **options)
@@ -213,11 +214,22 @@ def test_everything_told_is_heard() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_state_bytes_do_not_grow(dtype: torch.dtype) -> None:
-    model = nano(context=Tokens(2)).to(dtype)
+@pytest.mark.parametrize("context", [Tokens(2), Channels(2)], ids=str)
+def test_state_bytes_do_not_grow(dtype: torch.dtype, context: Context) -> None:
+    model = nano(context=context).to(dtype)
     state = model.start(2, seed=torch.tensor([1, 2]), device="cpu", dtype=torch.float32)
     size, kinds = store.size(state), {n: t.dtype for n, t in store.flatten(state).items()}
     for _ in range(6):
         state = model.remember(video(5, dtype=torch.float32), state)
         assert store.size(state) == size
         assert {n: t.dtype for n, t in store.flatten(state).items()} == kinds
+
+
+def test_change_needs_the_newest_frame_beside_it() -> None:
+    with pytest.raises(UserError, match="channels 1 or more"):
+        nano(predict="change")
+    model = nano(predict="change", context=Channels(1), std=0.0)
+    state, (x, _) = filled(model, 5), flight()
+    level = torch.ones(2, 4, dtype=torch.float64)
+    still = model.blend.clean(x, model.denoise(x, level, state), level)
+    assert_close(still, video(5, key=7)[:, -1:].expand_as(still), "no change is the newest clean frame")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unspool.blend import AlphaBlend, Blend, Cosine
 from unspool.codec import Pixels
+from unspool.context import Channels
 from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
@@ -51,7 +52,7 @@ def clips(batch: int = 4) -> Video:
 @pytest.mark.parametrize("predict", ["clean", "velocity", "change"])
 @pytest.mark.parametrize("blend", [AlphaBlend(), Cosine()], ids=lambda b: type(b).__name__)
 def test_gradient_reaches_every_parameter(objective: Objective, predict: Any, blend: Blend) -> None:
-    model = nano(dtype=torch.float32, std=0.1, predict=predict, blend=blend).requires_grad_(True)
+    model = nano(dtype=torch.float32, std=0.1, predict=predict, blend=blend, context=Channels(1)).requires_grad_(True)
     value = loss(objective, model, clips(), KEY, blend)
     assert value.shape == () and torch.isfinite(value)
     value.backward()
@@ -172,41 +173,32 @@ def test_clips_that_are_too_short_are_refused(objective: Objective) -> None:
 
 
 def bars(indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
-    """A bar of any brightness on a dark ring of eight columns, one to the right or left each frame: two frames tell which."""
+    """A bar of any brightness on a dark ring of eight columns, one further to the right in each frame."""
     out = np.full((len(indices), frames, 4, 8, 3), 20, np.uint8)
     for clip, index in zip(out, indices, strict=True):
-        x, way, light = np.random.default_rng((seed, int(index))).integers((8, 2, 56)) + (0, 0, 200)
+        x, light = np.random.default_rng((seed, int(index))).integers((0, 200), (8, 256))
         for t, frame in enumerate(clip):
-            frame[:, (x + (2 * way - 1) * t + np.arange(3)) % 8] = light
+            frame[:, (x + t + np.arange(3)) % 8] = light
     return out
 
 
-def system(objective: Objective, chunk: int, schedule: Staircase) -> System:
+def test_a_hundred_steps_beat_a_frozen_video() -> None:
+    """Rolled out behind two frames of unseen bars, the next four are nearer the truth than copies of the last one, and than
+    the mean picture: both are what a model gives that has learned no motion."""
     torch.manual_seed(0)
     memories: Callable[[], list[Window]] = lambda: [Window(64, 2, 2)]  # noqa: E731
-    model = VideoTransformer((3, 4, 8), patch=4, width=64, depth=2, chunk=chunk, memories=memories)
-    return System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8)
-
-
-@pytest.mark.parametrize(
-    ("objective", "chunk", "schedule"),
-    [
-        (TeacherForcing(2, 2, 0.1), 2, Staircase(4, 2)),
-        (DiffusionForcing(2, Independent(1)), 1, Staircase(4, 1, 0.5)),
-    ],
-    ids=["chunk by chunk", "progressive"],
-)
-def test_a_hundred_steps_beat_a_frozen_video(objective: Objective, chunk: int, schedule: Staircase) -> None:
-    """Rolled out on held-out bars, the next frames are nearer the truth than copies of the last one."""
-    trained = system(objective, chunk, schedule)
-    options = TrainOptions(steps=100, batch=24, lr=4e-3, warmup=10, decay=0.5, ema=0.9, bf16=False)
-    trainer = Trainer(trained, options)
+    model = VideoTransformer((3, 4, 8), patch=4, width=64, depth=2, chunk=2, memories=memories)
+    schedule, objective = Staircase(4, 2), TeacherForcing(2, 2, 0.1, law=Independent(2, 3.0))
+    options = TrainOptions(steps=100, batch=24, lr=1e-2, warmup=10, decay=0.5, ema=0.9, bf16=False)
+    trainer = Trainer(System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8), options)
     for step in range(options.steps):
         trainer.train_step(bars(np.arange(step * 24, step * 24 + 24), 8))
     held_out = to_video(bars(np.arange(32), 6, seed=1))
     with trainer.averaged():
-        rollout = begin(trained.model.eval(), held_out[:, :2], seed=0)
-        chunks = list(stream(trained.model, trained.blend, schedule.plan(), rollout, frames=4))
-    made, truth = torch.cat([c.frames for c in chunks], 1), held_out[:, 2:]
-    frozen = (held_out[:, 1:2] - truth).square().mean()
-    assert (made - truth).square().mean() < 0.5 * frozen, f"{(made - truth).square().mean()} against {frozen}"
+        rollout = begin(model.eval(), held_out[:, :2], seed=0)
+        chunks = list(stream(model, AlphaBlend(), schedule.plan(), rollout, frames=4))
+    truth = held_out[:, 2:]
+    made = float((torch.cat([c.frames for c in chunks], 1) - truth).square().mean())
+    frozen = float((held_out[:, 1:2] - truth).square().mean())
+    mean = float((held_out.mean((0, 1), keepdim=True) - truth).square().mean())
+    assert made < 0.25 * frozen and made < 0.5 * mean, (made, frozen, mean)

@@ -72,9 +72,14 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _usage() -> str:
-    lines = (f"  {verb:<9}{summary}" for verb, summary in VERBS.items())
-    return "\n".join([
-        "usage: unspool VERB ...    unspool VERB --help", "", "Video without end: two frames in, any number out.", "", *lines, "",
-        "examples:", "  unspool demo --out demo", "  unspool train chunk-by-chunk --data duel --out runs/duel",
-        "  unspool sample runs/duel --context clip.mp4 --frames 893 --seeds 3 --out futures",
-    ])  # fmt: skip
+    verbs = "\n".join(f"  {verb:<9}{summary}" for verb, summary in VERBS.items())
+    return f"""usage: unspool VERB ...    unspool VERB --help
+
+Video without end: two frames in, any number out.
+
+{verbs}
+
+examples:
+  unspool demo --out demo
+  unspool train chunk-by-chunk --data duel --out runs/duel
+  unspool sample runs/duel --context clip.mp4 --frames 893 --seeds 3 --out futures"""

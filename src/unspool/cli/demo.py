@@ -34,7 +34,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first future [0]")
     parser.add_argument("--model", default="duel-64", metavar="MODEL", help="another model [duel-64]")
     parser.add_argument("--data", default="duel", metavar="WORLD", help="where held-out clips come from [duel]")
-    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="new fights of combinations trained on or not [seen]")
+    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the held-out clip to go on from [0]")
     parser.add_argument("--size", choices=("nano",), help="train a model of this size from nothing instead of taking --model")
     parser.add_argument("--minutes", type=float, default=10, metavar="X", help="time for that training [10]")
@@ -75,15 +75,19 @@ def run(options: argparse.Namespace) -> None:
     if done.interrupted:
         raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}; there is no report")
     facts |= {
-        "frames per second": round(done.frames / done.seconds, 1), "times real time": round(done.frames / done.seconds / FPS, 2),
+        "frames per second": round(done.frames / done.seconds, 1),
+        "times real time": round(done.frames / done.seconds / FPS, 2),
         "state": size(done.bytes), "parameters": sum(p.numel() for p in system.model.parameters()),
-        "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)), "command": " ".join(["unspool", *sys.argv[1:]]),
+        "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)),
+        "command": " ".join(["unspool", *sys.argv[1:]]),
     }  # fmt: skip
     report = _judge(options, system, np.concatenate(keep, 1), paths, facts)
     _close(options, report, facts)
 
 
-def _judge(options: argparse.Namespace, system: Any, made: np.ndarray, paths: list[Path], facts: dict[str, Any]) -> dict[str, Any]:
+def _judge(
+    options: argparse.Namespace, system: Any, made: np.ndarray, paths: list[Path], facts: dict[str, Any]
+) -> dict[str, Any]:
     """futures.mp4 (what really followed, then the futures side by side), the pictures and the report."""
     from unspool.data import open_source
     from unspool.data.video import VideoWriter

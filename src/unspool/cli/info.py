@@ -16,7 +16,7 @@ EXAMPLES = ("unspool info", "unspool info duel-64", "unspool info runs/duel --js
 
 def parser(argv: list[str]) -> Parser:
     parser = Parser("info", VERBS["info"], EXAMPLES)
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a run or checkpoint folder, a shipped model's name, or a Hub id")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a run or checkpoint folder, a shipped name, or a Hub id")
     parser.json()
     return parser
 
@@ -54,8 +54,8 @@ def model(where: str) -> dict[str, Any]:
         "folder": str(checkpoint.folder), "recipe": checkpoint.config["recipe"],
         "arguments": checkpoint.config.get("arguments") or {}, "parameters": sum(p.numel() for p in system.model.parameters()),
         "weights bytes": checkpoint.weights.stat().st_size, "state bytes": store.size(state),
-        "picture": list(sampling.picture_size(system)), "chunk": schedule.chunk, "lag": str(schedule.lag), "steps": schedule.steps,
-        "evaluations per frame": schedule.plan().evaluations, "versions": versions(),
+        "picture": list(sampling.picture_size(system)), "chunk": schedule.chunk, "lag": str(schedule.lag),
+        "steps": schedule.steps, "evaluations per frame": schedule.plan().evaluations, "versions": versions(),
     }  # fmt: skip
     if (checkpoint.folder / "README.md").is_file():
         facts["card"] = _card(checkpoint.folder / "README.md")
@@ -78,7 +78,8 @@ def _words(name: str, value: Any) -> str:
     if name.endswith("bytes"):
         return size(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {inner:.4g}" if isinstance(inner, float) else f"{key} {inner}" for key, inner in value.items()) or "-"
+        shown = (f"{inner:.4g}" if isinstance(inner, float) else str(inner) for inner in value.values())
+        return ", ".join(f"{key} {inner}" for key, inner in zip(value, shown, strict=True)) or "-"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)

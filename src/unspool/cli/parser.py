@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def settings(self, title: str, settings: Iterable[Any]) -> None:
-        """One option per `config.Setting`; a setting a_b may be typed --a_b or --a-b. Values are checked later, all in one place."""
+        """One option per `config.Setting`; a_b may be typed --a_b or --a-b. Values are checked later, all in one place."""
         group = self.add_argument_group(title)
         for name, kind, default in settings:
             flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))

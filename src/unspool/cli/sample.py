@@ -27,7 +27,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--context", metavar="VIDEO|DIR|duel", help="what the futures go on from")
     parser.add_argument("--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken [2]")
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of duel's clip [0]")
-    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="duel: combinations trained on or not [seen]")
+    parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
     parser.add_argument("--seeds", type=int, default=None, metavar="K", help="futures to make, one video each [1]")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="of the first future; the next have S + 1, ... [0]")

@@ -137,6 +137,9 @@ class VideoTransformer(VideoModel):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        return [p for block in self.blocks for p in block.parameters() if p.dim() == 2]
+
     # -- the three verbs ------------------------------------------------------------------------------------------------
 
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:

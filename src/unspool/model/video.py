@@ -36,6 +36,10 @@ class VideoModel(nn.Module, ABC):
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
         """The state after these clean frames (B, T, C, H, W); level (B, T) is the context noise they carry, told."""
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices between layers, for optimisers that treat them apart; none unless a model says which."""
+        return []
+
     def reader(self, state: State) -> Reader:
         """`denoise` at a fixed state: a model prepares here what stays constant while a chunk is denoised."""
         return lambda x, level, **kwargs: self.denoise(x, level, state, **kwargs)

@@ -92,6 +92,17 @@ def write_in_pieces_equals_write_at_once(make: MakeMemory) -> None:
             assert_close({"out": torch.cat(seen, 1), "state": state}, {"out": whole, "state": end}, f"cut at {cuts}")
 
 
+def commit_leaves_the_state_of_write(make: MakeMemory) -> None:
+    """`commit` is `write` where nobody asks what the frames see."""
+    memory = _ready(make)
+    state = _start(memory)
+    for seed, frames in enumerate((1, 4, 2, 9)):
+        x, cond = _clean(seed, frames)
+        after = memory.write(x, state, cond)[1]
+        assert_close(memory.commit(x, state, cond), after, f"commit of {frames} frames")
+        state = after
+
+
 def future_leaks_nothing(make: MakeMemory) -> None:
     """By gradient, exactly zero: later clean frames, later chunks of a flight, other groups and other slots."""
     memory = _ready(make)
@@ -235,6 +246,7 @@ def absent_frames_are_not_seen(make: MakeMemory) -> None:
 memory_kit: tuple[Check, ...] = (
     scan_equals_loop,
     write_in_pieces_equals_write_at_once,
+    commit_leaves_the_state_of_write,
     future_leaks_nothing,
     past_is_remembered,
     state_has_fixed_size,

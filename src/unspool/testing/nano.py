@@ -19,7 +19,13 @@ def nano(
     *, chunk: int = 2, window: int = 3, std: float = 0.25, dtype: torch.dtype = torch.float64, **options: Any
 ) -> VideoTransformer:
     """Two layers of width 16 over 2 x 2 tokens, weights scaled and without gradient; `options` go to VideoTransformer."""
-    settings: dict[str, Any] = {"patch": 2, "width": 16, "depth": 2, "chunk": chunk, "memories": lambda: [Window(16, 1, window)]}
+    settings: dict[str, Any] = {
+        "patch": 2,
+        "width": 16,
+        "depth": 2,
+        "chunk": chunk,
+        "memories": lambda: [Window(16, 1, window)],
+    }
     return scale_weights(VideoTransformer(SHAPE, **settings | options), std).to(dtype).requires_grad_(False)
 
 

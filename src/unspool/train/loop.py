@@ -65,24 +65,25 @@ class Trainer:
         self.system, self.options, self.device = system, options, torch.device(device)
         self.model = system.model.to(self.device)
         self.average = [p.detach().clone() for p in self.model.parameters()]
-        self.optimizer = _optimizer(self.model, options)
+        self.optimizers = _optimizers(self.model, options)
         self.step = 0
         self.forward: VideoModel = torch.compile(self.model) if options.compile else self.model  # type: ignore[assignment]
 
     def train_step(self, clips: np.ndarray) -> dict[str, float]:
         """One pass of the objective over uint8 clips (B, T, H, W, 3). Raises UserError when the loss is not finite."""
         options = self.options
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * _schedule(self.step, options)
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = options.lr * _schedule(self.step, options)
         key = rng.fold(torch.tensor(options.seed, device=self.device), self._indices())
         logs: dict[str, Tensor] = {}
         self.model.train()
         for loss in self._losses(to_video(clips, self.device), key):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
             loss.value.backward()
             logs |= loss.logs
             logs["grad"] = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         self.step += 1
         decay = min(options.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - decay)
@@ -131,7 +132,7 @@ class Trainer:
             averaged = dict(zip(dict(self.model.named_parameters()), self.average, strict=True))
             store.save_tensors(aside / "model.safetensors", {**dict(self.system.named_parameters()), **averaged})
             store.save_tensors(state / "weights.safetensors", dict(self.model.named_parameters()))
-            store.save_tensors(state / "optimizer.safetensors", _flat_optimizer(self.optimizer))
+            store.save_tensors(state / "optimizer.safetensors", _flat(self.optimizers))
             store.write_json(state / "progress.json", {"step": self.step, "options": asdict(self.options)})
             store.write_json(aside / "config.json", config)
 
@@ -151,7 +152,7 @@ class Trainer:
         load_weights(self.system, store.load_tensors(checkpoint / "model.safetensors", self.device)[0], checkpoint)
         self.average = [p.detach().clone() for p in self.model.parameters()]
         load_weights(self.model, store.load_tensors(state / "weights.safetensors", self.device)[0], checkpoint)
-        _load_optimizer(self.optimizer, store.load_tensors(state / "optimizer.safetensors", self.device)[0])
+        _unflat(self.optimizers, store.load_tensors(state / "optimizer.safetensors", self.device)[0])
         self.step = int(store.read_json(state / "progress.json")["step"])
 
 
@@ -255,24 +256,36 @@ def _schedule(step: int, options: TrainOptions) -> float:
     return warm * min(1.0, left)
 
 
-def _optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+def _optimizers(model: VideoModel, options: TrainOptions) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for all else; weight decay on matrices only."""
+    hidden = model.hidden_matrices()
+    inside = {id(p) for p in hidden}
+    others = [p for p in model.parameters() if id(p) not in inside]
     groups = [
-        {"params": matrices, "weight_decay": options.weight_decay, "base": options.lr},
-        {"params": vectors, "weight_decay": 0.0, "base": options.lr},
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.95), fused=True)
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.95), fused=True)]
+    if hidden:  # its steps are scaled to the size of AdamW's, so that one learning rate serves both
+        decay = options.weight_decay
+        optimizers.append(torch.optim.Muon(hidden, lr=options.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
 
 
-def _flat_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {f"{i}.{k}": v for i, slot in optimizer.state_dict()["state"].items() for k, v in slot.items()}
+def _flat(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    return {
+        f"{n}.{i}.{name}": value
+        for n, optimizer in enumerate(optimizers)
+        for i, slot in optimizer.state_dict()["state"].items()
+        for name, value in slot.items()
+    }
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, key = name.split(".", 1)
-        slots.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+def _unflat(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    for n, optimizer in enumerate(optimizers):
+        slots: dict[int, dict[str, Tensor]] = {}
+        for path, value in tensors.items():
+            which, index, name = path.split(".")
+            if int(which) == n:
+                slots.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
