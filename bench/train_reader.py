@@ -1,6 +1,6 @@
 """Train the state reader of `duel`, measure it on real frames, write weights and card. Nothing on the card is typed by hand.
 
-    python bench/train_reader.py --out src/unspool/shipped/reader-duel-64 [--work DIR] [--pose-steps N] [--threads 1]
+    python bench/train_reader.py [--out src/unspool/shipped/reader-duel-64] [--work DIR] [--pose-steps N] [--threads 1]
 
 Training clips are drawn from the split `train` as they are needed, none twice. Pose and move networks are trained one
 after the other, and kept in --work: what is there already is not trained again. An interrupted pose training goes on.
@@ -156,16 +156,24 @@ def misread(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def train_action(model: Action, options: argparse.Namespace) -> float:
-    """On true joints, misread at random: simulating costs a tenth of rendering, so no fight is seen twice."""
-    frames, begun = 64, time.process_time()
+    """On true joints, misread at random: simulating costs a tenth of rendering. Returns seconds of processor time.
+
+    A pool is 32 fights of 256 frames, cut into 128 pieces; each is seen twice, misread in two ways.
+    """
+    begun = time.process_time()
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.02)
     world = Duel(split="train")
     for step in range(options.action_steps):
         rng = np.random.default_rng((options.seed, step, 7))
-        fights = world.simulate(world.seeds(np.arange(64) + step * 64, seed=options.seed + 1), frames)
-        joints, moves = left_first(fights.joints, fights.move)
-        optimizer.param_groups[0]["lr"] = 3e-3 * falling(step, options.action_steps)
+        number, part = divmod(step, 8)
+        if part == 0:
+            fights = world.simulate(world.seeds(np.arange(32) + number * 32, seed=options.seed + 1), 256)
+            pieces = [np.concatenate(np.split(leaf, 4, 1)) for leaf in left_first(fights.joints, fights.move)]
+        if part % 4 == 0:
+            order = rng.permutation(128)
+        joints, moves = (piece[order[part % 4 :: 4]] for piece in pieces)
+        optimizer.param_groups[0]["lr"] = options.lr * falling(step, options.action_steps)
         logits = model(torch.from_numpy(misread(joints, rng)))
         loss = F.cross_entropy(logits.flatten(0, 2), torch.from_numpy(moves.astype(np.int64)).flatten())
         descend(loss, optimizer)
@@ -182,10 +190,10 @@ def left_first(joints: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/reader-duel-64/shipped"))
     parser.add_argument("--work", type=Path, default=Path("runs/reader-duel-64"))
-    parser.add_argument("--pose-steps", type=int, default=1600)
-    parser.add_argument("--action-steps", type=int, default=3000)
+    parser.add_argument("--pose-steps", type=int, default=700)
+    parser.add_argument("--action-steps", type=int, default=1000)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

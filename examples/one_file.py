@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-SIZE, PATCH = 32, 8
+SIZE, PATCH = 24, 8
 GRID = SIZE // PATCH
 
 
@@ -30,20 +30,20 @@ GRID = SIZE // PATCH
 
 def world(batch: int, frames: int) -> Tensor:
     """Clips of a coloured star, (B, T, 3, H, W) in [-1, 1]. Two frames show where it flies and how it spins."""
-    place, pace = 1.2 * torch.rand(batch, 2, 1, 1) - 0.6, 0.24 * torch.rand(batch, 2, 1, 1) - 0.12
+    place, pace = torch.rand(batch, 2, 1, 1) - 0.5, 0.2 * torch.rand(batch, 2, 1, 1) - 0.1
     points, colour = torch.randint(3, 6, (batch, 1, 1)), 0.3 + 0.7 * torch.rand(batch, 3, 1, 1)
     angle, spin = 6.3 * torch.rand(batch, 1, 1), 0.5 * torch.rand(batch, 1, 1) - 0.25
     ticks = torch.linspace(-1, 1, SIZE)
     clip = []
     for _ in range(frames):
         place = place + pace
-        bounces = (place.abs() > 0.6) & (place * pace > 0)
+        bounces = (place.abs() > 0.5) & (place * pace > 0)
         pace = pace.where(~bounces, -pace)
         spin = spin.where(~bounces.any(1), 0.5 * torch.rand(batch, 1, 1) - 0.25)
         angle = angle + spin
         x, y = ticks - place[:, 0], ticks[:, None] - place[:, 1]
-        edge = 0.33 + 0.13 * torch.cos(points * (torch.atan2(y, x) - angle))
-        inside = torch.sigmoid(30 * (edge - torch.hypot(x, y)))[:, None]
+        edge = 0.4 + 0.15 * torch.cos(points * (torch.atan2(y, x) - angle))
+        inside = torch.sigmoid(20 * (edge - torch.hypot(x, y)))[:, None]
         clip.append(2 * (inside * colour + (1 - inside) * 0.1) - 1)
     return torch.stack(clip, 1)
 
@@ -341,7 +341,7 @@ def main(steps: int, frames: int, out: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a small video diffusion model, then stream three futures.")
-    parser.add_argument("--steps", type=int, default=800, help="of training")
+    parser.add_argument("--steps", type=int, default=1500, help="of training")
     parser.add_argument("--frames", type=int, default=300, help="to stream behind the first two")
     parser.add_argument("--out", default="one_file", help="name of the .gif and the .png")
     main(**vars(parser.parse_args()))

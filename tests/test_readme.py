@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", TEXT, re.S))
 def test_the_code_runs(code: str, capsys: pytest.CaptureFixture[str]):
     names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(code, "README.md", "exec"), names)
     assert names["other"].state["seed"].tolist() == [2]  # type: ignore[attr-defined]
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10 + 2, "40 frames and 8 more, four at a time"

@@ -75,15 +75,13 @@ def remove(folder: Path) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Atomic; tensors are made contiguous and unshared."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     owned = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    content = save(owned, dict(metadata or {}))  # bytes, not save_file: that one leaves files only their owner can read
 
     def write(aside: Path) -> None:
-        try:
-            save_file(owned, aside, dict(metadata or {}))
-        except Exception as error:  # safetensors wraps a full disk in an error of its own
-            raise OSError(str(error)) from error
+        aside.write_bytes(content)
 
     write_aside(path, write)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspool import flops, store
 from unspool.explain.check import check, windows
@@ -62,7 +62,8 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
     tokens, columns = _anatomy(model, plan)
     denoise, remember = flops.count(lambda: verbs.denoise(state)), flops.count(lambda: verbs.remember(state))
     clip = _training_flops(system, verbs.model)
-    frame = (calls * denoise.total + remember.total) / plan.hop
+    decode = _decode_flops(system, plan.hop)
+    frame = (calls * denoise.total + remember.total + decode) / plan.hop
     window = max((memory.frames for memory in windows(model)), default=0)
     after = verbs.remember(verbs.remember(state, 2 * window + 8))
     figures = {
@@ -77,12 +78,14 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
             "tokens_per_frame": tokens["frame"],
             "token_forwards_per_frame": calls * tokens["flight"] / plan.hop + tokens["frame"],
         },
+        "latents": list(model.shape), "codec": type(system.codec).__name__,
+        "codec_parameters": sum(p.numel() for _, p in system.codec.named_parameters()),
         "parameters": {
             "count": sum(p.numel() for p in model.parameters()),
             "bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
         },
         "flops": {
-            "denoise": denoise.total, "denoise_attention": denoise.attention, "remember": remember.total,
+            "denoise": denoise.total, "denoise_attention": denoise.attention, "remember": remember.total, "decode": decode,
             "token_forward": denoise.total / tokens["flight"], "frame": frame,
             "training_clip": clip.total, "training_step": clip.total * batch, "batch": batch,
         },
@@ -121,9 +124,18 @@ def _anatomy(model: VideoModel, plan: Plan) -> tuple[dict[str, int], dict[str, A
     order = model.order(flight)
     mask = {
         "window": max((memory.frames for memory in windows(model)), default=0), "context": ahead, "flight": flight,
+        "beside": model.context.beside,
         "sees": [[other <= mine for other in order] for mine in order],
     }  # fmt: skip
     return {"frame": size, "flight": (ahead + flight) * size}, mask
+
+
+def _decode_flops(system: System, frames: int) -> int:
+    """Of the codec, for the frames of one chunk; a codec that is no module is counted on numbers."""
+    codec = system.codec
+    hollow = flops.on_meta(codec) if isinstance(codec, nn.Module) else codec
+    latents = torch.zeros(1, frames, *system.model.shape, device="cpu" if hollow is codec else "meta")
+    return flops.count(lambda: hollow.decode(latents, {})).total
 
 
 def _training_flops(system: System, model: VideoModel) -> flops.Flops:

@@ -48,7 +48,10 @@ def levels_picture(plan: Plan, path: Path) -> None:
 
 def _title(told: dict[str, Any]) -> list[str]:
     count = told["parameters"]
-    return [f"{told['name'] or 'system'}: {_si(count['count'])} parameters, {_bytes(count['bytes'])}"]
+    shape = " x ".join(map(str, told["latents"]))
+    codec = f"codec {told['codec']} ({_si(told['codec_parameters'])} parameters)" if told["codec_parameters"] else told["codec"]
+    size = f"{_si(count['count'])} parameters, {_bytes(count['bytes'])}"
+    return [f"{told['name'] or 'system'}: {size}; frames of {shape} by {codec}"]
 
 
 def _levels(levels: dict[str, Any]) -> list[str]:
@@ -100,6 +103,8 @@ def _mask(mask: dict[str, Any] | None) -> list[str]:
         cells = ["".join("…" if j is None else "■" if mask["sees"][i][j] else "·" for j in group) for group in groups]
         label = f"context {i}" if i < context else f"frame {i - context}"
         lines.append(f"  {label:>11}  {' '.join(part for part in (past, *cells) if part)}")
+    if mask["beside"]:
+        lines.append(f"  beside each frame, as channels, the newest clean frames: {mask['beside']}")
     return lines
 
 

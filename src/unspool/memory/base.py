@@ -43,7 +43,7 @@ class Memory(nn.Module, ABC):
         """Write all clean frames and read every group g from the state after `starts[g]` of them.
 
         The obvious loop over `write` and `read`; a faster one must equal it. noisy (B, G, F, N, D), noisy_cond.emb
-        (B, G, F, D). state None is the empty one, known to be so without looking. Returns clean (B, T, N, D), noisy
+        (B, G, F, D), noisy_cond.present (B, G, F) or None. state None is the empty one, known to be so without looking. Returns clean (B, T, N, D), noisy
         (B, G, F, N, D) and the state after the last clean frame.
         """
         if state is None:
@@ -57,7 +57,8 @@ class Memory(nn.Module, ABC):
                 seen.append(out)
                 done = starts[g]
             view = self.prepare(state, noisy_cond.grid)
-            reads[g] = self.read(noisy[:, g], view, noisy_cond._replace(emb=noisy_cond.emb[:, g]))
+            present = None if noisy_cond.present is None else noisy_cond.present[:, g]
+            reads[g] = self.read(noisy[:, g], view, noisy_cond._replace(emb=noisy_cond.emb[:, g], present=present))
         if done < clean.shape[1]:
             out, state = self.write(clean[:, done:], state, part(clean_cond, done, clean.shape[1]))
             seen.append(out)

@@ -241,6 +241,11 @@ def absent_frames_are_not_seen(make: MakeMemory) -> None:
         masked = _read(memory, state, x, told._replace(present=here))[:, first:last]
         sliced = _read(memory, state, x[:, first:last], part(told, first, last)._replace(first=first))
         assert_close(masked, sliced, f"frames {first} .. {last - 1} of 5 present")
+    (clean, cond), (noisy, noisy_cond) = _clean(3, 4), _noisy(4, 2, (0, 0, 1))
+    here = torch.tensor([[[1, 1, 0], [1, 1, 1]], [[1, 0, 0], [1, 1, 0]]], dtype=torch.bool)
+    given = clean, noisy, (1, 4), state, cond, noisy_cond._replace(present=here)
+    fast, slow = (scan(*given)[1][here] for scan in (memory.scan, _loop(memory)))
+    assert_close(fast, slow, "scan of groups with absent frames")
 
 
 memory_kit: tuple[Check, ...] = (
