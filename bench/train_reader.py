@@ -192,12 +192,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/reader-duel-64/shipped"))
     parser.add_argument("--work", type=Path, default=Path("runs/reader-duel-64"))
-    parser.add_argument("--pose-steps", type=int, default=700)
-    parser.add_argument("--action-steps", type=int, default=1000)
+    parser.add_argument("--pose-steps", type=int, default=624)
+    parser.add_argument("--action-steps", type=int, default=800)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clips", type=int, default=48, help="fights of 120 frames a split that it is measured on")
+    parser.add_argument("--clips", type=int, default=36, help="fights of 120 frames a split that it is measured on")
     return parser.parse_args()
 
 

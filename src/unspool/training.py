@@ -16,6 +16,7 @@ from unspool import config, hub, sampling, store
 from unspool.config import Settings
 from unspool.data import ClipSource, open_source
 from unspool.errors import UserError
+from unspool.explain import check
 from unspool.system import System
 from unspool.train import loop
 from unspool.train.run import Journal, describe, flops_per_clip, hardware, locked, versions
@@ -78,7 +79,8 @@ def plan(
 
 
 class Prepared(NamedTuple):
-    """A job whose settings, data and weights have proved whole; flops: of one step. Nothing is written yet."""
+    """A job whose settings, data and weights have proved whole; flops: of one step; warnings: what to think twice about.
+    Nothing is written yet."""
 
     job: Job
     system: System
@@ -86,12 +88,14 @@ class Prepared(NamedTuple):
     held_out: ClipSource | None
     description: dict[str, Any]
     flops: int
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(job: Job) -> Prepared:
     """Build and load everything. Raises UserError for what the user can mend."""
     settings, options = job.settings, job.settings.train
     system = settings.build()
+    warnings = tuple(check(system))
     if job.init:
         source = hub.find(job.init)
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
@@ -102,13 +106,13 @@ def prepare(job: Job) -> Prepared:
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
     description = describe(settings.data, data, system.frames, options.seed)
-    return Prepared(job, system, data, held_out, description, flops_per_clip(system) * options.batch)
+    return Prepared(job, system, data, held_out, description, flops_per_clip(system) * options.batch, warnings)
 
 
 def run(prepared: Prepared, report: Report | None = None) -> Path:
     """Train; gives the run folder. Raises KeyboardInterrupt after Ctrl-C, with everything saved; UserError when another process
     trains in the folder, it cannot be written, or the loss is not finite."""
-    job, system, data, held_out, description, flops = prepared
+    job, system, data, held_out, description, flops, _ = prepared
     settings, options = job.settings, job.settings.train
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
     saved = config.plain({

@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> None:
         init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
     )  # fmt: skip
     prepared = training.prepare(job)
-    for note in job.notes:
-        print(f"changed: {note}", file=sys.stderr)
+    for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
+        print(note, file=sys.stderr)
     steps, batch = job.settings.train.steps, job.settings.train.batch
     figures: dict[str, Any] = {}
     with Bar("training", steps) as bar:

@@ -43,8 +43,8 @@ class Memory(nn.Module, ABC):
         """Write all clean frames and read every group g from the state after `starts[g]` of them.
 
         The obvious loop over `write` and `read`; a faster one must equal it. noisy (B, G, F, N, D), noisy_cond.emb
-        (B, G, F, D), noisy_cond.present (B, G, F) or None. state None is the empty one, known to be so without looking. Returns clean (B, T, N, D), noisy
-        (B, G, F, N, D) and the state after the last clean frame.
+        (B, G, F, D), noisy_cond.present (B, G, F) or None. state None is the empty one, known to be so without looking.
+        Returns clean (B, T, N, D), noisy (B, G, F, N, D) and the state after the last clean frame.
         """
         if state is None:
             state = self.start(len(noisy), grid=noisy_cond.grid, device=noisy.device, dtype=noisy.dtype)

@@ -262,8 +262,8 @@ def _optimizers(model: VideoModel, options: TrainOptions) -> list[torch.optim.Op
     inside = {id(p) for p in hidden}
     others = [p for p in model.parameters() if id(p) not in inside]
     groups = [
-        {"params": [p for p in others if p.dim() > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() == 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in others if p.dim() != 2], "weight_decay": 0.0},
     ]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.95), fused=True)]
     if hidden:  # its steps are scaled to the size of AdamW's, so that one learning rate serves both

@@ -62,7 +62,7 @@ class TeacherForcing:
         level = 0.5 + 0.5 * rng.uniform(rng.fold(key, 5), len(made), 1).expand(-1, -1, self.chunk)
         x = blend.blend(target, rng.normal(rng.fold(key, 6), *target.shape[1:]), level)
         velocity, _ = model(clean[:, : made[-1]], x, level, made, control=clip.control)
-        own = torch.cat([clean[:, : self.first], blend.clean(x, velocity, level).clamp(-1, 1).flatten(1, 2)], 1)
+        own = torch.cat([clean[:, : self.first], blend.clean(x, velocity, level).flatten(1, 2)], 1)
         share = rng.uniform(rng.fold(key, 7), 1) * (rng.uniform(rng.fold(key, 8), 1) < self.substitute)
         swap = rng.uniform(rng.fold(key, 9), clean.shape[1]) < share
         return torch.where(per_pixel(swap), own[:, : clean.shape[1]], clean)
