@@ -223,7 +223,7 @@ are not told and not used to tell who is who. Joints are read from ONE picture e
 
 `{command}`: seed {seed}, torch {torch}, {minutes:.1f} minutes of one core ({pose:.1f} for joints, {action:.1f} for moves),
 {pictures:,} pictures of the split `train`, none twice, with blur, grain, light and tint varied. Moves are learned from true
-joints, misread at random.
+joints, misread at random.{note}
 
 ## What it reads, on {clips} fights of {frames} frames a split that were never trained on
 
@@ -255,6 +255,7 @@ def card(weights: Path, facts: dict[str, Any], figures: dict[str, Any]) -> str:
     return CARD.format(
         parameters=sum(p.numel() for p in load_reader(weights).parameters()), bytes=weights.stat().st_size,
         command=f"python bench/train_reader.py --out {weights.parent.name} {flags}", seed=options["seed"], torch=facts["torch"],
+        note=facts["note"] and " " + facts["note"],
         minutes=sum(spent.values()) / 60, pose=spent["pose"] / 60, action=spent["action"] / 60,
         pictures=128 * options["pose_steps"], clips=options["clips"], frames=FRAMES,
         tables=tables(figures), spoiled=spoiled_table(figures["seen"]["spoiled"]),

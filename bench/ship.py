@@ -24,8 +24,8 @@ library_name: unspool
 ---
 # {name}
 
-{parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}` with {arguments}. It goes on from two frames of the procedural world
-`duel` at 64 x 64, 30 frames a second. Trained on nothing but that world, and good for nothing else.
+{parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}` with {arguments}. It goes on from two frames of the
+procedural world `duel` at 64 x 64, 30 frames a second. Trained on nothing but that world, and good for nothing else.
 
 ## How it came about
 
@@ -33,8 +33,8 @@ library_name: unspool
 |---|---|---|---|---|
 {jobs}
 
-Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, seed {seed}, torch {torch}. Training clips were drawn from the split
-`train`: whole backgrounds, colour pairs and move pairs never occur in it. Last held-out loss {loss:.4f} (split `seen`).
+Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, shared with other work, seed {seed}, torch {torch}.
+Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it. Last held-out loss {loss:.4f} (split `seen`).
 
 ## What it does
 
@@ -54,16 +54,22 @@ def main(run: Path, report_path: Path, out: Path) -> None:
     checkpoint = hub.find(run)
     system = hub.load(checkpoint)
     report = store.read_json(report_path)
-    history = store.read_json(run / "run.json")
     hub.save_pretrained(system, out, checkpoint.config, torch.bfloat16)
-    store.write_text(out / "README.md", card(system, run, history, report, out))
+    store.write_text(out / "README.md", card(system, run, report, out))
     weight = (out / "model.safetensors").stat().st_size
     print(f"{out}: {weight:,} bytes")
 
 
-def card(system: Any, run: Path, history: dict[str, Any], report: dict[str, Any], out: Path) -> str:
-    """The text of the card."""
-    jobs = [job for job in history["jobs"] if job["to_step"] > job["from_step"]]
+def jobs_of(run: Path) -> list[dict[str, Any]]:
+    """All jobs that made a run's weights, oldest first: those of the run it began from, then its own."""
+    own = [job for job in store.read_json(run / "run.json")["jobs"] if job["to_step"] > job["from_step"]]
+    first = own[0].get("init")
+    return [*(jobs_of(Path(first)) if first else []), *own]
+
+
+def card(system: Any, run: Path, report: dict[str, Any], out: Path) -> str:
+    """The text of the card; folders are named relative to where the runs lie."""
+    jobs = jobs_of(run)
     last = jobs[-1]
     metrics = (run / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line) for line in metrics]
@@ -76,11 +82,12 @@ def card(system: Any, run: Path, history: dict[str, Any], report: dict[str, Any]
         recipe=settings["recipe"],
         arguments=", ".join(f"`{k} {v}`" for k, v in arguments.items()),
         jobs="\n".join(
-            f"| {job['from_step']} | {job['to_step']} | `{shlex.join(job['argv'])}` | {job['hours']:.2f} | {job['flops'] / 1e15:.3f} |"
+            f"| {job['from_step']} | {job['to_step']} | `{shlex.join(job['argv']).replace(str(run.parent), 'runs')}` "
+            f"| {job['hours']:.2f} | {job['flops'] / 1e15:.3f} |"
             for job in jobs
         ),
-        hours=history["totals"]["hours"],
-        pflop=history["totals"]["flops"] / 1e15,
+        hours=sum(job["hours"] for job in jobs),
+        pflop=sum(job["flops"] for job in jobs) / 1e15,
         hardware=f"{last['hardware']['cores']} cores of {last['hardware']['processor']}",
         seed=last["seed"],
         torch=last["versions"]["torch"],

@@ -9,7 +9,6 @@ after the other, and kept in --work: what is there already is not trained again.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -198,6 +197,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clips", type=int, default=36, help="fights of 120 frames a split that it is measured on")
+    parser.add_argument("--note", default="", help="for the card: what happened that the command does not say")
     return parser.parse_args()
 
 
@@ -223,8 +223,8 @@ def main() -> None:
     }
     save_reader(reader.eval(), options.out / "model.safetensors")
     figures = measure(options.out / "model.safetensors", options.clips)
-    said = {k: v for k, v in vars(options).items() if k not in ("out", "work")}
-    facts: dict[str, Any] = {"options": said, "cpu_seconds": spent, "torch": torch.__version__, "cores": os.cpu_count()}
+    said = {k: v for k, v in vars(options).items() if k not in ("out", "work", "note")}
+    facts: dict[str, Any] = {"options": said, "cpu_seconds": spent, "torch": torch.__version__, "note": options.note}
     store.write_json(options.work / "figures.json", facts | {"figures": figures})
     text = card(options.out / "model.safetensors", facts, figures)
     store.write_text(options.out / "README.md", text)

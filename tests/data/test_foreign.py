@@ -1,4 +1,4 @@
-"""The whole road on videos that this project did not make: record a game, train on the folder, roll out from one of its files."""
+"""The whole road on videos that this project did not make: record a game, train on the folder, roll out from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def unspool(*argv: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "unspool", *map(str, argv)], capture_output=True, text=True, timeout=300)
 
 
-def test_train_on_a_folder_of_a_games_videos_and_roll_out_from_one(games: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_train_on_a_folder_of_a_games_videos_and_roll_out_from_one(
+    games: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, run, out = tmp_path / "games", tmp_path / "run", tmp_path / "out"
     videos = games.record(folder)

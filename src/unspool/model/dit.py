@@ -95,7 +95,7 @@ class VideoTransformer(VideoModel):
 
     shape: (C, H, W) of a frame. memories: makes the memories of one block. chunk: frames of a flight that see each other both
     ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives: the
-    velocity, the clean frame, or its change since the newest clean frame (which must then be a channel of the context `Channels`);
+    velocity, the clean frame, or its change since the newest clean frame (then a channel of the context `Channels`);
     either way the model returns velocities. controls: features of an action per frame, 0 for none.
     """
 
@@ -120,7 +120,7 @@ class VideoTransformer(VideoModel):
         self.blend = blend or AlphaBlend()
         self.predict = predict
         if predict == "change" and not self.context.beside:
-            raise UserError("to predict the change since the newest clean frame, that frame must be in the channels: channels 1 or more")
+            raise UserError("predicting the change since the newest frame needs that frame beside: set channels to 1 or more")
         pixels = shape[0] * patch * patch
         self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
         self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
@@ -236,7 +236,8 @@ class VideoTransformer(VideoModel):
         if state is None:
             zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
             state = {"at": zero, "seed": zero}
-        after = {**state, "at": state["at"] + clean.shape[1], "context": self.context.remember(clean, context), "blocks": blocks}
+        context = self.context.remember(clean, context)
+        after = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}
         return self._velocity(b, x, level, last, beside), after
 
     # -- parts ----------------------------------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ class VideoTransformer(VideoModel):
         return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
 
     def _beside(self, context: State, clean: Video | None) -> Video:
-        """(B, T + 1, n C, H, W): the n frames before each of the clean frames (B, T, C, H, W), and before the one after them."""
+        """(B, T + 1, n C, H, W): the n frames before each clean frame (B, T, C, H, W), and before the one after them."""
         count = self.context.beside
         frames = 0 if clean is None else clean.shape[1]
         if not count:  # nothing beside them
