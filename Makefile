@@ -22,7 +22,7 @@ check: install  ## lint, types, tests (the layer test is one of them): what CI r
 	$(BIN)/pytest -q
 
 bench: install  ## every measurement of bench/, one after the other: run it on an idle machine
-	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in constant speed; do echo "== $$script"; $(BIN)/python bench/$$script.py duel-64; done
 
 # constraints.txt pins torch by exact version: unpinned, pip may prefer a build that is gigabytes larger.
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/pip

@@ -34,7 +34,8 @@ procedural world `duel` at 64 x 64, 30 frames a second. Trained on nothing but t
 {jobs}
 
 Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, shared with other work, seed {seed}, torch {torch}.
-Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it. Last held-out loss {loss:.4f} (split `seen`).
+Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it.
+Last held-out loss {loss:.4f} (split `seen`).
 
 ## What it does
 

@@ -25,6 +25,7 @@ _HOME = {
     "VideoTransformer": "unspool.model",
     "Window": "unspool.memory",
     "begin": "unspool.rollout",
+    "fork": "unspool.rollout",
     "from_pretrained": "unspool.hub",
     "stream": "unspool.rollout",
 }

@@ -105,6 +105,11 @@ def signature(function: Callable[..., Any], prefix: str = "") -> list[Setting]:
     return found
 
 
+def canonical(recipe: str) -> str:
+    """The one spelling of a recipe's name; that of a file of one's own is left alone."""
+    return recipe if ":" in recipe else recipe.replace("_", "-")
+
+
 def resolve(recipe: str | None, *layers: Mapping[str, Any]) -> Settings:
     """Settings from layers, later ones winning; each is nested or dotted. `recipe` wins over a layer's.
 
@@ -118,7 +123,7 @@ def resolve(recipe: str | None, *layers: Mapping[str, Any]) -> Settings:
     recipe = recipe or named
     if not recipe:
         raise UserError(f"name a recipe: {', '.join(recipes.RECIPES)}, or one of your own as my_recipe.py:recipe")
-    recipe = str(recipe) if ":" in str(recipe) else str(recipe).replace("_", "-")
+    recipe = canonical(str(recipe))
     values = check(settings_of(recipe), given, f"recipe {recipe}")
     sections: dict[str, dict[str, Any]] = {"": {}, "train": {}, "rollout": {}}
     for name, value in values.items():

@@ -142,9 +142,11 @@ def _checkpoint(folder: Path, remote: bool = False) -> Checkpoint:
 
 
 def _brings_code(recipe: str, checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint wants a file run that came with it: only its user may say that."""
+    """Whether a checkpoint wants a file run that came with it, in its folder or its run's: only its user may say that."""
     path, colon, _ = recipe.rpartition(":")
-    return bool(colon) and (checkpoint.remote or Path(path).resolve().is_relative_to(checkpoint.folder.resolve()))
+    folder = checkpoint.folder.resolve()
+    root = folder.parents[1] if folder.parent.name == "checkpoints" else folder
+    return bool(colon) and (checkpoint.remote or Path(path).resolve().is_relative_to(root))
 
 
 def _download(name: str) -> Path:

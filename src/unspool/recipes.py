@@ -68,7 +68,8 @@ def chunk_by_chunk(
     Trained by teacher forcing, all chunks of a clip in one pass, with a little told noise on the history.
 
     Source: ACDiT (2412.07720), read: blocks one by one, clean and noisy copies in one pass. Ours: a cache of the last
-    `window` frames where it keeps all keys, the told context noise, the level shift and the prediction of clean frames.
+    `window` frames where it keeps all keys, the told context noise, the level shift, the newest frame as
+    a channel and the prediction of the change since it.
     """
     model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels)
     objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
@@ -168,6 +169,8 @@ def _backbone(
     if resolution % patch or patch % unit:
         fix = f"choose a multiple of {unit} that divides it" if unit > 1 else "choose one that does, such as 8 or 16"
         raise UserError(f"patch {patch} does not fit resolution {resolution}; {fix}")
+    if components > 3 * CODEC_PATCH**2:
+        raise UserError(f"an 8 x 8 patch has {3 * CODEC_PATCH**2} components, not {components}; choose fewer")
     width, depth, heads = SIZES[size]
     shape = (components or 3, resolution // unit, resolution // unit)
     model = VideoTransformer(

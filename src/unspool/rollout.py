@@ -109,7 +109,8 @@ def stream(
         left = None if left is None else left - shown.shape[1]
         yield Chunk(shown, first, loop[-1].expand(len(window), -1), Rollout(state, window, pending[:, shown.shape[1] :], codec))
     if window.shape[1] == plan.redo and len(warmup) > 1 and left != 0:  # nothing in flight yet
-        window = _enter(blend, source, window, state, warmup[0], plan.redo)
+        with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
+            window = _enter(blend, source, window, state, warmup[0], plan.redo)
         window = _descend(model, blend, warmup, window, state, controls, solver, grad)
 
     while left is None or left > 0:
@@ -117,7 +118,8 @@ def stream(
         if drain and left is not None:  # columns past the last whole chunk that is asked for do not exist
             keep = min(flight, plan.redo + -(-left // plan.chunk) * plan.chunk)
         if window.shape[1] < flight:
-            window = _enter(blend, source, window, state, loop[0, :keep], plan.redo)
+            with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
+                window = _enter(blend, source, window, state, loop[0, :keep], plan.redo)
         window = _descend(model, blend, loop[:, :keep], window[:, :keep], state, controls, solver, grad)
         hop = min(plan.hop, keep - plan.redo)
         clean, first = window[:, plan.redo : plan.redo + hop], state["at"] + plan.redo
@@ -131,7 +133,6 @@ def stream(
         yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if drained else after)
 
 
-@torch.no_grad()
 def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Tensor, redo: int) -> Video:
     """Fill the flight up to levels (F,): noise enters behind; the `redo` frames in front, clean by now, fall back.
 

@@ -59,7 +59,7 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
 
     Raises UserError when it cannot be read or is too short.
     """
-    if frames < 1 or clip < 0:
+    if frames < 1 or not 0 <= clip < 1 << 62:
         raise UserError(f"context-frames is at least 1 and clip at least 0, not {frames} and {clip}")
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
@@ -89,6 +89,8 @@ def _video_in(folder: Path, clip: int) -> Path:
 
 def start(system: System, context: np.ndarray, seeds: int, seed: int) -> Rollout:
     """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3)."""
+    if not -(1 << 62) <= seed < 1 << 62:
+        raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"seeds is the number of futures, 1 to {MOST_SEEDS}, not {seeds}")
     video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
@@ -146,12 +148,14 @@ def write_futures(
     size = picture_size(system)
     shown, begun, now = 0, time.perf_counter(), rollout
     first = int(rollout.state["at"][0]) + system.schedule.redo - rollout.pending.shape[1]
+    outs: list[VideoWriter] = []
     with Interrupt() as stop, ExitStack() as stack:
         made = [path for path in {path.parent for path in paths} if not path.exists()]
         try:
             for path in made:
                 path.mkdir(parents=True, exist_ok=True)
-            outs = [stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)) for path in paths]
+            for path in paths:
+                outs.append(stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)))
             chunks = futures(system, rollout, frames)
             while shown < frames and not stop:
                 pictures, now = next(chunks)
@@ -163,10 +167,11 @@ def write_futures(
                 if report is not None:
                     report(Progress(shown, frames, time.perf_counter() - begun, store.size(now.state)))
         except (UserError, OSError) as error:
-            with suppress(UserError):  # the same full disk again
-                stack.close()
-            for path in (*paths, *made):
-                _forget(path)
+            for out in outs:
+                out.discard()  # finished videos of an earlier call stay
+            for path in made:
+                with suppress(OSError):  # something else is in it by now
+                    path.rmdir()
             if isinstance(error, UserError):
                 raise
             raise UserError(f"cannot write {paths[0].parent}: {error.strerror}; choose another folder") from error
@@ -176,14 +181,6 @@ def write_futures(
     for path, seed in zip(paths, seeds, strict=True):
         timings = {"seconds": round(seconds, 3), "frames_per_second": round(shown / seconds, 2) if shown else None}
         told = {"seed": seed, "first_frame": first, "frames": shown, "fps": fps, "timings": timings, "state_bytes": done.bytes}
-        if path.exists():
+        if shown:
             write_sidecar(path, {**told, **facts})
     return done
-
-
-def _forget(path: Path) -> None:
-    """Take back what this call began: a video, or a folder that it made if nothing else is in it."""
-    try:
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-    except OSError:
-        return

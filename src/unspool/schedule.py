@@ -95,6 +95,8 @@ class Staircase:
         """The matrix of levels. Raises UserError for an impossible configuration."""
         if self.steps < 1 or self.chunk < 1 or self.redo < 0 or (self.chunks is not None and self.chunks < 1):
             raise UserError("steps, chunk and chunks must be at least 1, redo at least 0")
+        if max(self.steps, self.chunk, self.chunks or 1) > 10_000:
+            raise UserError("steps, chunk and chunks are at most 10000")
         steps, m = self.steps, self.stride
         if m == 0 and self.chunks is None:
             raise UserError("lag 0 denoises the whole flight together: say of how many chunks (chunks=K)")

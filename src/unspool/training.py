@@ -66,7 +66,7 @@ def plan(
         layers.append(before)
     if file is not None:
         layers.append(config.read_file(file))
-    if recipe is not None and before is not None and before.get("recipe") not in (None, recipe.replace("_", "-")):
+    if recipe is not None and before is not None and before.get("recipe") not in (None, config.canonical(recipe)):
         layers[0] = {name: before[name] for name in ("data", "train") if name in before}  # another recipe, other arguments
     settings = config.resolve(recipe, *layers, overrides or {})
     if settings.data is None:

@@ -229,7 +229,7 @@ def test_train_refuses(refused, tmp_path, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [("--frames 1", "frames is 2 to"), ("--frames 10000000", "unspool sample"), ("--minutes -1 --size nano", "minutes"),
-     ("--size huge", "choose from"), ("--seeds -1", "seeds"), ("--clip -1", "clip"), ("--data dual", "no such file"),
+     ("--size huge", "choose from"), ("--seeds -1", "seeds"), ("--clip -1", "clip"), ("--data dual", "judges against a world"),
      ("--out", "expected one argument")],
 )  # fmt: skip
 def test_demo_refuses(refused, trained, words, says):

@@ -170,3 +170,12 @@ def test_demo_trains_from_nothing(unspool, tmp_path: Path):
     assert done.code == 0, done.err
     assert json.loads(done.out)["facts"]["recipe"] == "chunk-by-chunk"
     assert (tmp_path / "run" / "checkpoints" / "last" / "model.safetensors").is_file()
+
+
+def test_a_refused_sample_leaves_earlier_videos_alone(unspool, trained, tmp_path):
+    words = ("sample", trained, "--context", "duel", "--frames", 5, "--out", tmp_path)
+    assert unspool(*words).code == 0
+    before = (tmp_path / "future-1.mp4").read_bytes()
+    assert unspool(*words, "--upscale", 0).code == 2
+    assert (tmp_path / "future-1.mp4").read_bytes() == before
+    assert not list(tmp_path.glob("*.part*"))

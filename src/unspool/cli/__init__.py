@@ -42,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = error.filename or "a file"
         print(f"unspool: {what}: {error.strerror or error}; free space, or choose another folder", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        if "memory" not in str(error):  # a defect of ours: with its traceback
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "can't allocate"))
+        if not full:  # a defect of ours: with its traceback
             raise
         print("unspool: out of memory; choose a smaller size, batch or number of seeds", file=sys.stderr)
         return 2

@@ -14,13 +14,14 @@ from unspool.cli import VERBS
 from unspool.cli.parser import Parser, rollout_settings, set_threads
 from unspool.cli.progress import Bar, clock, size
 from unspool.cli.sample import figures_of
+from unspool.data import WORLDS
 from unspool.errors import UserError
 
 EXAMPLES = (
     "unspool demo --out demo",
     "unspool demo --frames 300 --clip 3 --split unseen --out demo",
     "unspool demo --size nano --minutes 10 --out demo     # train from nothing first",
-    "unspool demo --model runs/mine --data my_videos --out demo",
+    "unspool demo --model runs/mine --data duel:fighters=1 --out demo",
 )
 FPS, UPSCALE, CONTEXT = 30.0, 4, 2
 MOST_FRAMES = 20_000  # they are held in memory for the report; `sample` holds none
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{options.out} is a file; give --out a folder")
     if options.clip < 0:
         raise UserError(f"clip is the number of a held-out clip, from 0, not {options.clip}")
+    if options.data.partition(":")[0] not in WORLDS:
+        raise UserError(f"demo judges against a world ({', '.join(WORLDS)}), not {options.data!r}; videos: `unspool sample`")
     set_threads(options.threads)
     model = options.model if options.size is None else str(_train(options))
     checkpoint = hub.find(model)
@@ -140,6 +143,11 @@ def _train(options: argparse.Namespace) -> Path:
     run = options.out / "run"
     told = {"argv": ["unspool", *sys.argv[1:]]}
     chosen = {"size": options.size, "resolution": 32, "patch": 8, "data": options.data}
+    resume = "latest" if (run / "checkpoints" / "last").exists() else None
+    if resume:  # a demo that was stopped goes on
+        print(f"going on with {run}", file=sys.stderr, flush=True)
+        job = training.plan(None, run, resume=resume, told=told)
+        return training.run(training.prepare(job))
     steps = training.steps_within(training.plan("chunk-by-chunk", run, overrides=chosen, told=told), 60 * options.minutes)
     paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
              "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip

@@ -305,7 +305,7 @@ class VideoWriter:
                     frame = frame.repeat(self._upscale, 0).repeat(self._upscale, 1)
                     self._encode(np.pad(frame, [*pad, (0, 0)], mode="edge"))
         except UserError:
-            self._discard()
+            self.discard()
             raise
 
     def _encode(self, array: np.ndarray) -> None:
@@ -322,7 +322,7 @@ class VideoWriter:
         if self._container is None:
             return
         if self.frames == 0:
-            return self._discard()
+            return self.discard()
         try:
             with _told(self.path):
                 self._container.mux(self._stream.encode(None))
@@ -331,11 +331,14 @@ class VideoWriter:
                     os.fsync(file.fileno())  # some disks tell only now that they are full
                 os.replace(self.part, self.path)
         except UserError:
-            self._discard()
+            self.discard()
             raise
         self._container = None
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Forget what was written; a finished video of this name stays."""
+        if self._container is None:
+            return
         container, self._container = self._container, None
         with suppress(OSError, ValueError):  # the same full disk again, or nothing was ever written
             container.close()

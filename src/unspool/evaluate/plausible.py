@@ -47,7 +47,7 @@ class MoveHistogram(NamedTuple):
 
 def bone_lengths() -> NDArray[np.float32]:
     """(10,) true lengths of BONES in picture units; a body in side view keeps them in every pose."""
-    rest = joint_positions(np.zeros(len(ANGLES), np.float32)) * np.float32(height_of(FIGHTERS))
+    rest = joint_positions(np.zeros((len(ANGLES), 1), np.float32))[..., 0] * np.float32(height_of(FIGHTERS))
     return np.linalg.norm(rest[_A] - rest[_B], axis=-1)
 
 

@@ -261,7 +261,9 @@ class VideoTransformer(VideoModel):
     def _embed(self, level: Levels, control: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """emb (..., D); mods (..., parts, 3, D) for the blocks; last (..., 2, D) for the output layer."""
         emb = self.level(_sinusoids(level * 1000).to(self.enter.weight.dtype))
-        if self.control is not None and control is not None:
+        if control is not None:
+            if self.control is None:
+                raise UserError("this model was built without controls; give it controls, the number of features of an action")
             emb = emb + self.control(control.to(emb))
         mods = self.modulation(nn.functional.silu(emb))
         width = emb.shape[-1]

@@ -23,18 +23,19 @@ def table(
 
     Half of the pairs of features turn with the frame, a quarter with the row and a quarter with the column.
     """
-    rows, columns = grid
-    pairs = dim // 2
-    space = pairs // 4
-    share = (pairs - 2 * space, space, space)
-    axes = (
-        torch.arange(first, first + frames, dtype=torch.float64)[:, None, None].expand(frames, rows, columns),
-        torch.arange(rows, dtype=torch.float64)[None, :, None].expand(frames, rows, columns),
-        torch.arange(columns, dtype=torch.float64)[None, None, :].expand(frames, rows, columns),
-    )
-    angle = torch.cat([a[..., None] * BASE ** (-torch.arange(n) / n) for a, n in zip(axes, share, strict=True)], dim=-1)
-    angle = angle.reshape(frames, rows * columns, pairs)
-    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+    with torch.inference_mode(False):  # the table outlives whoever asks first
+        rows, columns = grid
+        pairs = dim // 2
+        space = pairs // 4
+        share = (pairs - 2 * space, space, space)
+        axes = (
+            torch.arange(first, first + frames, dtype=torch.float64)[:, None, None].expand(frames, rows, columns),
+            torch.arange(rows, dtype=torch.float64)[None, :, None].expand(frames, rows, columns),
+            torch.arange(columns, dtype=torch.float64)[None, None, :].expand(frames, rows, columns),
+        )
+        angle = torch.cat([a[..., None] * BASE ** (-torch.arange(n) / n) for a, n in zip(axes, share, strict=True)], dim=-1)
+        angle = angle.reshape(frames, rows * columns, pairs)
+        return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
 
 
 def rotate(x: Tensor, first: int, grid: tuple[int, int]) -> Tensor:

@@ -1,6 +1,6 @@
 """The training loop: clips in, checkpoints out, exact resume.
 
-The clips, levels and noise of step s are a pure function of (seed, s, position in the batch), so a run that was killed and
+The clips, levels and noise of step s are a pure function of (seed, global sample index), so a run that was killed and
 resumed from its last checkpoint walks the same losses as one that was not.
 """
 
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,18 +24,13 @@ from torch import Tensor, nn
 
 from unspool import noise as rng
 from unspool import store
+from unspool.data import ClipSource
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.model.video import VideoModel
 from unspool.system import System
 from unspool.train.run import locked
 from unspool.types import Clip, Count, Natural, Positive, Share
-
-
-class ClipSource(Protocol):
-    """Clips by global sample index: indices (B,) int64 -> uint8 (B, T, H, W, 3), a pure function of (seed, index)."""
-
-    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,7 @@ class Trainer:
     def __init__(self, system: System, options: TrainOptions, device: torch.device | str = "cpu") -> None:
         self.system, self.options, self.device = system, options, torch.device(device)
         self.model = system.model.to(self.device)
+        system.codec.to(self.device)
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.optimizers = _optimizers(self.model, options)
         self.step = 0
@@ -142,7 +138,7 @@ class Trainer:
         pointer.unlink(missing_ok=True)
         pointer.symlink_to(path.name)
         os.replace(pointer, last)
-        for old in sorted(p for p in path.parent.iterdir() if p.name.isdigit())[:-2]:
+        for old in sorted(p for p in path.parent.iterdir() if p.name.isdigit() and p != path)[:-1]:
             store.remove(old)
         return path
 

@@ -52,7 +52,7 @@ class TeacherForcing:
     def _own_estimates(
         self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...]
     ) -> Video:
-        """The clip's history with some frames replaced by what the model makes of them from nearly pure noise, in one step."""
+        """The clip's history with some frames replaced by what the model makes of them from level 0.5 or more, in one step."""
         clean = clip.frames[:, : starts[-1]]
         made = starts[:-1]
         if not made:
