@@ -168,7 +168,7 @@ def train_action(model: Action, options: argparse.Namespace) -> float:
         number, part = divmod(step, 8)
         if part == 0:
             fights = world.simulate(world.seeds(np.arange(32) + number * 32, seed=options.seed + 1), 256)
-            pieces = [np.concatenate(np.split(leaf, 4, 1)) for leaf in left_first(fights.joints, fights.move)]
+            pieces = [np.concatenate(np.split(leaf, 4, 1)) for leaf in (fights.joints, fights.move)]
         if part % 4 == 0:
             order = rng.permutation(128)
         joints, moves = (piece[order[part % 4 :: 4]] for piece in pieces)
@@ -179,12 +179,6 @@ def train_action(model: Action, options: argparse.Namespace) -> float:
         if step % 100 == 0:
             print(f"action {step} / {options.action_steps}  loss {loss.item():.3f}", flush=True)
     return time.process_time() - begun
-
-
-def left_first(joints: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (B, T, F, J, 2) and moves (B, T, F) of whole fights, fighter 0 being the one who begins on the left."""
-    turned = (joints[:, 0, 0, 0, 0] > joints[:, 0, 1, 0, 0])[:, None, None]
-    return np.where(turned[..., None, None], joints[:, :, ::-1], joints), np.where(turned, moves[:, :, ::-1], moves)
 
 
 def parse() -> argparse.Namespace:

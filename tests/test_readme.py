@@ -17,8 +17,8 @@ def test_the_code_runs(code: str, capsys: pytest.CaptureFixture[str]):
     exec(compile(code, "README.md", "exec"), names)
     assert names["other"].state["seed"].tolist() == [2]  # type: ignore[attr-defined]
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10 + 2, "40 frames and 8 more, four at a time"
-    assert lines[10].startswith("[42]"), "the fork goes on where the rollout stood: 2 of context and 40"
+    assert len(lines) == 40 + 8, "40 frames and 8 more, one at a time"
+    assert lines[40].startswith("[42]"), "the fork goes on where the rollout stood: 2 of context and 40"
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([\w./-]+)\)", TEXT))))

@@ -200,7 +200,7 @@ def test_sample_refuses(refused, trained, words, says):
         ("chunk-by-chunk --data duel --train.steps 0", "train.steps"),
         ("chunk-by-chunk --data duel --train.lr nan", "train.lr"),
         ("chunk-by-chunk --data duel --size huge", "'nano'"), ("chunk-by-chunk --data duel --patch 7", "patch 7"),
-        ("chunk-by-chunk --data duel --resolution 48", "48"), ("chunk-by-chunk --data duel --frames 3", "chunk"),
+        ("chunk-by-chunk --data duel --resolution 48", "48"), ("chunk-by-chunk --data duel --frames 3", "too short"),
         ("chunk-by-chunk --data duel --rollout.lag 0.3", "nearest lags"),
         ("chunk-by-chunk --data duel --resume latest", "no run"),
         ("chunk-by-chunk --data duel --init nowhere-64", "no model"), ("mine.py:recipe --data duel", "no recipe file"),

@@ -184,7 +184,7 @@ def test_world_moves_and_bounces() -> None:
     clip = one.world(16, 40)
     assert clip.shape == (16, 40, *SHAPE) and clip.min() >= -1 and clip.max() <= 1
     lit = (clip.amax(2) > -0.5).float()
-    assert (lit.sum((2, 3)) > 20).all()  # no star ever leaves
+    assert (lit.sum((2, 3)) > 20).all()  # no propeller ever leaves
     assert ((clip[:, 1:] - clip[:, :-1]).abs().amax((2, 3, 4)) > 0.05).float().mean() > 0.95
 
 

@@ -108,8 +108,20 @@ def _judge(
     videos = {"what really followed, and the futures": together}
     videos |= {f"future {k + 1}": path for k, path in enumerate(paths)}
     return write_report(
-        options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=FPS, facts=facts, videos=videos
-    )
+        options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=FPS, facts=facts, videos=videos,
+        extra=_read(options.data, made, real[:, CONTEXT:]),
+    )  # fmt: skip
+
+
+def _read(data: str, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+    """What the state reader says of limbs and joints, where it can read: two fighters of `duel` at 64 x 64."""
+    from unspool.evaluate.plausible import plausibility
+    from unspool.evaluate.reader import load_reader
+
+    if data != "duel" or made.shape[2:4] != (64, 64):
+        return {}
+    read = load_reader()
+    return dict(plausibility(read(made), read(real)))
 
 
 def _close(options: argparse.Namespace, report: dict[str, Any], facts: dict[str, Any]) -> None:

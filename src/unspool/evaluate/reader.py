@@ -4,8 +4,8 @@ Two small networks. `Pose` reads ONE picture: a probability map for each joint o
 cannot smooth over a broken video. `Action` reads the joints of 21 frames around an instant: the move.
 
 Whose joints are whose: in one picture the fighters are told apart by place alone, the left one (by pelvis) first, which
-any picture says by itself; colours would have to be known beforehand and drift in a generated video. Along a video each
-is then followed by the least travel of all joints. So fighter 0 is the one who begins on the left.
+any picture says by itself. Along a video each is then followed, see identity.py: fighter 0 is the one who is on the left
+when the two first stand apart.
 
 N videos, T frames, F = 2 fighters, J = 21 joints, M = 26 moves. Joints are in picture units: x right, y DOWN, in [0, 1].
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from unspool import store
 from unspool.data.worlds.duel import JOINTS, MOVES
 from unspool.errors import UserError
+from unspool.evaluate.identity import cloth, follow
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "reader-duel-64" / "model.safetensors"
 FIGHTERS, SIZE, CELLS = 2, 64, 16
@@ -35,7 +36,7 @@ Floats = NDArray[np.float32]
 
 
 class Reading(NamedTuple):
-    """What was read. Fighter 0 began on the left."""
+    """What was read. Fighter 0 is the one who is on the left when the two first stand apart."""
 
     joints: Floats  # (N, T, F, J, 2) in [0, 1]
     chances: Floats  # (N, T, F, M) probability of each move
@@ -136,7 +137,7 @@ class Reader(nn.Module):
         shape = (count, frames, FIGHTERS, len(JOINTS))
         joints = torch.cat([part[0] for part in parts]).reshape(*shape, 2).numpy()
         confidence = torch.cat([part[1] for part in parts]).reshape(shape).numpy()
-        crossed = follow(joints)[..., None, None]
+        crossed = follow(joints, cloth(videos, joints))[..., None, None]
         joints = np.where(crossed[..., None], joints[:, :, ::-1], joints)
         confidence = np.where(crossed, confidence[:, :, ::-1], confidence)
         return Reading(joints, self.action(torch.from_numpy(joints)).softmax(-1).numpy(), confidence)
@@ -162,18 +163,6 @@ def decode(logits: Tensor) -> tuple[Tensor, Tensor]:
     near = near / near.sum(-1, keepdim=True)
     place = torch.stack([(near * (x + 0.5)).sum(-1), (near * (y + 0.5)).sum(-1)], -1) / CELLS
     return place, (chance * (away <= 1)).sum(-1).clamp(max=1)
-
-
-def follow(joints: Floats) -> NDArray[np.bool_]:
-    """Joints (N, T, F, J, 2), left to right in every frame -> (N, T): where the two have changed sides since frame 0."""
-    crossed = np.zeros(joints.shape[:2], bool)
-    past = joints[:, 0]
-    for t in range(1, joints.shape[1]):
-        keep = np.abs(joints[:, t] - past).sum((1, 2, 3))
-        swap = np.abs(joints[:, t, ::-1] - past).sum((1, 2, 3))
-        crossed[:, t] = swap < keep
-        past = np.where(crossed[:, t, None, None, None], joints[:, t, ::-1], joints[:, t])
-    return crossed
 
 
 def metadata() -> dict[str, str]:
