@@ -224,9 +224,12 @@ from ONE picture each, moves from the joints of 21 frames.
 
 ## How it came about
 
-`{command}`: seed {seed}, torch {torch}, {minutes:.1f} minutes of one core ({pose:.1f} for joints, {action:.1f} for moves),
+    {command}
+
+Seed {seed}, torch {torch}, {minutes:.1f} minutes of one core ({pose:.1f} for joints, {action:.1f} for moves),
 {pictures:,} pictures of the split `train`, none twice, with blur, grain, light and tint varied. Moves are learned from true
-joints, misread at random.{note}
+joints, misread at random.
+{note}
 
 ## What it reads, on {clips} fights of {frames} frames a split that were never trained on
 
@@ -234,8 +237,8 @@ joints, misread at random.{note}
 
 {tables}
 
-`identity kept`: share of frames in which following did not confuse the two; `clips kept`: of clips with fewer than a tenth of
-such frames; `mean` counts what it did, all else is per frame.
+`identity kept`: share of frames in which following did not confuse the two; `clips kept`: share of clips in which it did so in
+less than a tenth of the frames; `mean` counts what it did, all else is per frame.
 `settled`: 4 or more frames from the begin and the end of a move. A move begins in the pose of the last one, so its first frames
 cannot be told by anyone: see `true joints`.
 
@@ -261,7 +264,7 @@ def card(weights: Path, facts: dict[str, Any], figures: dict[str, Any]) -> str:
     return CARD.format(
         parameters=sum(p.numel() for p in load_reader(weights).parameters()), bytes=weights.stat().st_size,
         command=f"python bench/train_reader.py --out {weights.parent.name} {flags}", seed=options["seed"], torch=facts["torch"],
-        note=facts["note"] and " " + facts["note"],
+        note=facts["note"],
         minutes=sum(spent.values()) / 60, pose=spent["pose"] / 60, action=spent["action"] / 60,
         pictures=128 * options["pose_steps"], clips=options["clips"], frames=FRAMES,
         tables=tables(figures), spoiled=spoiled_table(figures["seen"]["spoiled"]),

@@ -61,6 +61,9 @@ def begin(model: VideoModel, context: Video, *, seed: Tensor | int, redo: int = 
     batch = len(context)
     if not isinstance(seed, Tensor):
         seed = seed + torch.arange(batch)
+    if context.shape[2:] != model.shape:
+        given, wanted = (" x ".join(map(str, shape)) for shape in (context.shape[2:], model.shape))
+        raise UserError(f"context frames are {given}, the model's are {wanted}: encode them with the system's codec")
     if context.shape[1] < redo:
         raise UserError(f"the context has {context.shape[1]} frames, but {redo} of them are to be generated again")
     state = model.start(batch, seed=seed.to(context.device), device=context.device, dtype=context.dtype)

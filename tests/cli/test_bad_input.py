@@ -318,7 +318,7 @@ def test_training_on_a_full_disk_keeps_the_last_checkpoint(unspool, trained, tmp
 
     with small_disk(tmp_path / "disk", 14_000) as disk:  # a checkpoint is 9.5 MB: one fits, two do not
         done = unspool("train", "chunk-by-chunk", "--data", "duel", "--out", disk / "run", *tiny,
-                       "--train.steps", 4, "--train.save-every", 2)  # fmt: skip
+                       "--window", 4, "--train.steps", 4, "--train.save-every", 2)  # fmt: skip
         assert done.code == 2 and len(done.err.splitlines()) == 1, done.err
         assert hub.find(disk / "run").folder.resolve().name == "0000002"
         hub.load(hub.find(disk / "run"))

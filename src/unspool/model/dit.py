@@ -120,7 +120,7 @@ class VideoTransformer(VideoModel):
         self.blend = blend or AlphaBlend()
         self.predict = predict
         if predict == "change" and not self.context.beside:
-            raise UserError("predicting the change since the newest frame needs that frame beside: set channels to 1 or more")
+            raise UserError("predicting the change since the newest frame needs that frame beside: channels 1 or more")
         pixels = shape[0] * patch * patch
         self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
         self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
