@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-SIZE, PATCH = 16, 4
+SIZE, PATCH = 24, 8
 GRID = SIZE // PATCH
 
 
@@ -43,7 +43,7 @@ def world(batch: int, frames: int) -> Tensor:
         angle = angle + spin
         x, y = ticks - place[:, 0], ticks[:, None] - place[:, 1]
         edge = 0.35 + 0.2 * torch.cos(2 * (torch.atan2(y, x) - angle))
-        inside = torch.sigmoid(14 * (edge - torch.hypot(x, y)))[:, None]
+        inside = torch.sigmoid(20 * (edge - torch.hypot(x, y)))[:, None]
         clip.append(2 * (inside * colour + (1 - inside) * 0.1) - 1)
     return torch.stack(clip, 1)
 
@@ -164,7 +164,7 @@ class Block(nn.Module):
 class VideoTransformer(nn.Module):
     """Frames of `chunk` see each other both ways, and everything that is older, down to `window` clean frames."""
 
-    def __init__(self, width: int = 96, depth: int = 3, heads: int = 2, chunk: int = 2, window: int = 6) -> None:
+    def __init__(self, width: int = 96, depth: int = 3, heads: int = 2, chunk: int = 4, window: int = 8) -> None:
         super().__init__()
         self.heads, self.chunk, self.window, pixels = heads, chunk, window, 3 * PATCH * PATCH
         self.enter, self.leave = nn.Linear(pixels, width), nn.Linear(width, pixels)
@@ -247,34 +247,22 @@ def blend(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return (1 - level[..., None, None, None]) * clean + level[..., None, None, None] * noise
 
 
-def errors(model: VideoTransformer, clip: Tensor, history: Tensor, told: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Denoise all chunks of a clip at once, each at a level of its own, behind `history` (noisy by `told`).
-
-    Returns errors of the velocities, and the clean frames that they point at, both (B, G, F, ...)."""
-    starts = tuple(range(2, clip.shape[1] - model.chunk + 1, model.chunk))  # two frames come free
+def loss(model: VideoTransformer, clip: Tensor, first: int = 2) -> Tensor:
+    """Mean squared error of velocities. Two frames come free; the rest is cut into chunks, each at a level of its own."""
+    starts = tuple(range(first, clip.shape[1] - model.chunk + 1, model.chunk))
     target = torch.stack([clip[:, s : s + model.chunk] for s in starts], 1)
-    u, eps = least + (1 - least) * torch.rand(len(clip), len(starts), 1), torch.randn_like(target)
-    # More of high noise, where what will happen is decided.
+    u, eps = 0.04 + 0.96 * torch.rand(len(clip), len(starts), 1), torch.randn_like(target)
+    # More of high noise, where what will happen is decided; none below 1/9: eight steps of sampling never look there.
     level = (3 * u / (1 + 2 * u)).expand(-1, -1, model.chunk)
-    x = blend(target, eps, level)
-    velocity = model(history[:, : starts[-1]], x, level, starts, told[:, : starts[-1]])
-    return velocity - (eps - target), x - level[..., None, None, None] * velocity
+    # In use the past is the model's own, flaws and all. A little noise on it, told by its level, teaches not to trust details.
+    history = clip[:, : starts[-1]]
+    told = (0.2 * torch.rand(len(clip), 1)).expand(-1, starts[-1])
+    history = blend(history, torch.randn_like(history), told)
+    velocity = model(history, blend(target, eps, level), level, starts, told)
+    return (velocity - (eps - target)).square().mean()
 
 
-def loss(model: VideoTransformer, clip: Tensor) -> Tensor:
-    """Mean squared error of velocities, behind a past as it will be in use: not the world's but the model's, flaws and all."""
-    told = clip.new_zeros(clip.shape[:2])
-    with torch.no_grad():  # so a random share of the past is what the model itself makes of those frames, in one bold step
-        guess = errors(model, clip, clip, told, least=0.3)[1].flatten(1, 2).clamp(-1, 1)
-    swap = torch.rand(clip.shape[:2]) < torch.rand(len(clip), 1)
-    history = torch.cat([clip[:, :2], guess], 1).where(swap[..., None, None, None], clip)
-    # A little noise on it, told by its level, teaches not to trust details.
-    told = (0.2 * torch.rand(len(clip), 1)).expand(-1, clip.shape[1])
-    history = blend(history, torch.randn_like(clip), told)
-    return errors(model, clip, history, told, least=0.04)[0].square().mean()  # eight steps never look below level 1/9
-
-
-def train(model: VideoTransformer, steps: int, batch: int = 8, frames: int = 10) -> None:
+def train(model: VideoTransformer, steps: int, batch: int = 8, frames: int = 14) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50, 1.5 * (steps - step) / steps)
