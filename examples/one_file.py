@@ -1,9 +1,9 @@
 """The whole of unspool in one file: train a small video diffusion model on a CPU, then let it dream for ever.
 
-    python examples/one_file.py     # trains for three minutes on one thread, then writes one_file.gif and one_file.png
+    python examples/one_file.py     # three to four minutes on one thread; writes one_file.gif and one_file.png
 
-A world of bouncing propellers, a transformer, training, and an endless rollout: two real frames in, three futures out. Names
-are the library's, and so are the numbers: a test loads these weights into unspool and compares. Read it from top to bottom.
+A world of tumbling propellers, a transformer, its training, an endless rollout: two real frames go in, three futures come out.
+Names are the library's, and so are the numbers: a test loads these weights into unspool and compares. Read from top to bottom.
 Shapes: B batch, T frames of a clip, F noisy frames under way (the flight), G flights trained at once, N tokens of a frame,
 D features. A video is (B, T, 3, H, W) in [-1, 1]; a level is (B, T), one noise level for EACH frame: 0 clean, 1 noise.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-SIZE, PATCH = 24, 8
+SIZE, PATCH = 16, 4
 GRID = SIZE // PATCH
 
 
@@ -43,7 +43,7 @@ def world(batch: int, frames: int) -> Tensor:
         angle = angle + spin
         x, y = ticks - place[:, 0], ticks[:, None] - place[:, 1]
         edge = 0.35 + 0.2 * torch.cos(2 * (torch.atan2(y, x) - angle))
-        inside = torch.sigmoid(20 * (edge - torch.hypot(x, y)))[:, None]
+        inside = torch.sigmoid(14 * (edge - torch.hypot(x, y)))[:, None]
         clip.append(2 * (inside * colour + (1 - inside) * 0.1) - 1)
     return torch.stack(clip, 1)
 
@@ -164,7 +164,7 @@ class Block(nn.Module):
 class VideoTransformer(nn.Module):
     """Frames of `chunk` see each other both ways, and everything that is older, down to `window` clean frames."""
 
-    def __init__(self, width: int = 96, depth: int = 3, heads: int = 2, chunk: int = 4, window: int = 8) -> None:
+    def __init__(self, width: int = 96, depth: int = 3, heads: int = 2, chunk: int = 2, window: int = 6) -> None:
         super().__init__()
         self.heads, self.chunk, self.window, pixels = heads, chunk, window, 3 * PATCH * PATCH
         self.enter, self.leave = nn.Linear(pixels, width), nn.Linear(width, pixels)
@@ -239,7 +239,8 @@ class VideoTransformer(nn.Module):
         return (video - clean) / level.clamp(min=0.05)[..., None, None, None], after
 
 
-# 6. Training, by teacher forcing: every chunk of a clip is denoised behind the true frames before it, all chunks at once.
+# 6. Training, by teacher forcing: every chunk of a clip is denoised behind the frames before it, all chunks at once. Were these
+#    always true frames, the model would not know what to do behind its own, and its video would fall apart within a second.
 
 
 def blend(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
@@ -247,22 +248,34 @@ def blend(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return (1 - level[..., None, None, None]) * clean + level[..., None, None, None] * noise
 
 
-def loss(model: VideoTransformer, clip: Tensor, first: int = 2) -> Tensor:
-    """Mean squared error of velocities. Two frames come free; the rest is cut into chunks, each at a level of its own."""
-    starts = tuple(range(first, clip.shape[1] - model.chunk + 1, model.chunk))
+def errors(model: VideoTransformer, clip: Tensor, history: Tensor, told: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Denoise all chunks of a clip at once, each at a level of its own, behind `history` (noisy by `told`).
+
+    Returns errors of the velocities, and the clean frames that they point at, both (B, G, F, ...)."""
+    starts = tuple(range(2, clip.shape[1] - model.chunk + 1, model.chunk))  # two frames come free
     target = torch.stack([clip[:, s : s + model.chunk] for s in starts], 1)
-    u, eps = 0.04 + 0.96 * torch.rand(len(clip), len(starts), 1), torch.randn_like(target)
-    # More of high noise, where what will happen is decided; none below 1/9: eight steps of sampling never look there.
+    u, eps = least + (1 - least) * torch.rand(len(clip), len(starts), 1), torch.randn_like(target)
+    # More of high noise, where what will happen is decided.
     level = (3 * u / (1 + 2 * u)).expand(-1, -1, model.chunk)
-    # In use the past is the model's own, flaws and all. A little noise on it, told by its level, teaches not to trust details.
-    history = clip[:, : starts[-1]]
-    told = (0.2 * torch.rand(len(clip), 1)).expand(-1, starts[-1])
-    history = blend(history, torch.randn_like(history), told)
-    velocity = model(history, blend(target, eps, level), level, starts, told)
-    return (velocity - (eps - target)).square().mean()
+    x = blend(target, eps, level)
+    velocity = model(history[:, : starts[-1]], x, level, starts, told[:, : starts[-1]])
+    return velocity - (eps - target), x - level[..., None, None, None] * velocity
 
 
-def train(model: VideoTransformer, steps: int, batch: int = 8, frames: int = 14) -> None:
+def loss(model: VideoTransformer, clip: Tensor) -> Tensor:
+    """Mean squared error of velocities, behind a past as it will be in use: not the world's but the model's, flaws and all."""
+    told = clip.new_zeros(clip.shape[:2])
+    with torch.no_grad():  # so a random share of the past is what the model itself makes of those frames, in one bold step
+        guess = errors(model, clip, clip, told, least=0.3)[1].flatten(1, 2).clamp(-1, 1)
+    swap = torch.rand(clip.shape[:2]) < torch.rand(len(clip), 1)
+    history = torch.cat([clip[:, :2], guess], 1).where(swap[..., None, None, None], clip)
+    # A little noise on it, told by its level, teaches not to trust details.
+    told = (0.2 * torch.rand(len(clip), 1)).expand(-1, clip.shape[1])
+    history = blend(history, torch.randn_like(clip), told)
+    return errors(model, clip, history, told, least=0.04)[0].square().mean()  # eight steps never look below level 1/9
+
+
+def train(model: VideoTransformer, steps: int, batch: int = 8, frames: int = 10) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50, 1.5 * (steps - step) / steps)
