@@ -106,7 +106,7 @@ def prepare(job: Job) -> Prepared:
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
     description = describe(settings.data, data, system.frames, options.seed)
-    return Prepared(job, system, data, held_out, description, flops_per_clip(system) * options.batch, warnings)
+    return Prepared(job, system, data, held_out, description, flops_per_clip(system).total * options.batch, warnings)
 
 
 def run(prepared: Prepared, report: Report | None = None) -> Path:

@@ -16,7 +16,8 @@ from unspool.explain.check import check, windows
 from unspool.model import VideoModel, VideoTransformer
 from unspool.schedule import Plan
 from unspool.system import System
-from unspool.types import Clip, State
+from unspool.train.run import flops_per_clip
+from unspool.types import State
 
 SHARE = 0.3
 """Share of the best matrix rate that a rollout is taken to reach: the goal that bench/speed.py measures against."""
@@ -61,7 +62,7 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
     first_calls = (len(plan.warmup) - 1) * per_step + calls
     tokens, columns = _anatomy(model, plan)
     denoise, remember = flops.count(lambda: verbs.denoise(state)), flops.count(lambda: verbs.remember(state))
-    clip = _training_flops(system, verbs.model)
+    clip = flops_per_clip(system)
     decode = _decode_flops(system, plan.hop)
     frame = (calls * denoise.total + remember.total + decode) / plan.hop
     window = max((memory.frames for memory in windows(model)), default=0)
@@ -136,18 +137,6 @@ def _decode_flops(system: System, frames: int) -> int:
     hollow = flops.on_meta(codec) if isinstance(codec, nn.Module) else codec
     latents = torch.zeros(1, frames, *system.model.shape, device="cpu" if hollow is codec else "meta")
     return flops.count(lambda: hollow.decode(latents, {})).total
-
-
-def _training_flops(system: System, model: VideoModel) -> flops.Flops:
-    """Forward and backward passes of one clip; model is on the meta device."""
-    clip = Clip(torch.zeros(1, system.frames, *model.shape, device="meta"))
-    key = torch.zeros(1, dtype=torch.int64, device="meta")
-
-    def step() -> None:
-        for loss in system.objective(model, system.blend, clip, key):
-            loss.value.backward()
-
-    return flops.count(step)
 
 
 def _measure(model: VideoModel, plan: Plan, figures: dict[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def describe(data: str, source: Any, frames: int, seed: int) -> dict[str, Any]:
     return {"data": data, "is": words, "sha256": sha256(np.ascontiguousarray(clips).tobytes()).hexdigest()}
 
 
-def flops_per_clip(system: System) -> int:
+def flops_per_clip(system: System) -> flops.Flops:
     """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone."""
     model = flops.on_meta(system.model)
     clip = Clip(torch.empty(1, system.frames, *model.shape, device="meta"))
@@ -120,4 +120,4 @@ def flops_per_clip(system: System) -> int:
         for loss in system.objective(model, system.blend, clip, torch.zeros(1, dtype=torch.int64, device="meta")):
             loss.value.backward()
 
-    return flops.count(step).total
+    return flops.count(step)
