@@ -36,6 +36,44 @@ def test_the_last_frames_are_kept(context: Tokens | Channels, pieces: tuple[int,
         assert state["last"].shape == (2, 3, *SHAPE)
 
 
+@pytest.mark.parametrize("anchor", [1, 3])
+@pytest.mark.parametrize("pieces", [(7,), (1, 6), (2, 4, 1), (1,) * 7, (0, 7)])
+def test_the_first_frames_stay_for_ever(anchor: int, pieces: tuple[int, ...]) -> None:
+    context = Channels(2, anchor)
+    state, done = start(context), 0
+    for n in pieces:
+        beside = context.channels(state, video(7)[:, done : done + n])
+        state, done = context.remember(video(7)[:, done : done + n], state), done + n
+        kept = min(done, anchor)
+        assert_equal(state["first"][:, :kept], video(7)[:, :kept])
+        assert not state["first"][:, kept:].any()
+        after = context.channels(state)
+        assert beside is not None and after is not None
+        assert_equal(beside[:, -1:], after, "beside the frame after them")
+
+
+def test_beside_each_frame_stand_the_first_and_the_newest_before_it() -> None:
+    context = Channels(2, anchor=1)
+    beside = context.channels(start(context), video(4))
+    assert beside is not None
+    zero = torch.zeros_like(video(4)[:, 0])
+    rows = [(zero, zero, zero), (0, zero, 0), (0, 0, 1), (0, 1, 2), (0, 2, 3)]
+    for f, row in enumerate(rows):
+        wanted = torch.cat([video(4)[:, i] if isinstance(i, int) else i for i in row], 1)
+        assert_equal(beside[:, f], wanted, f"frame {f}")
+
+
+def test_each_video_of_a_batch_has_its_own_anchor() -> None:
+    """One video is two frames older than the other: only the younger one's anchor still fills."""
+    context = Channels(1, anchor=3)
+    state = context.remember(video(2)[:1], context.start(1, SHAPE, device=CPU, dtype=torch.float64))
+    young = context.start(1, SHAPE, device=CPU, dtype=torch.float64)
+    both = {name: torch.cat([leaf, young[name]]) for name, leaf in state.items()}
+    after = context.remember(video(5, 2), both)
+    assert_equal(after["first"][0], torch.cat([video(2)[0], video(5)[0, :1]]))
+    assert_equal(after["first"][1], video(5, 2)[1, :3])
+
+
 def test_unfilled_tokens_are_not_seen() -> None:
     """Room for four frames with two in it is room for two."""
     x, level = draw(2, shape=(2, 4, *SHAPE)), torch.full((2, 4), 0.5, dtype=torch.float64)

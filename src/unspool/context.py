@@ -1,5 +1,5 @@
 """How clean frames enter a model. `Cached`: only through what the memories keep. `Tokens`: the last frames ride along as tokens
-in front of the flight. `Channels`: they are channels of every frame's input."""
+in front of the flight. `Channels`: they, and the first frames of all as an anchor, are channels of every frame's input."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ class Context(Protocol):
         ...
 
     @property
+    def newest(self) -> int:
+        """How many of the newest clean frames are channels of every frame's input."""
+        ...
+
+    @property
     def beside(self) -> int:
-        """How many clean frames are channels of every frame's input."""
+        """How many clean frames are channels of every frame's input, all counted."""
         ...
 
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
@@ -32,6 +37,11 @@ class Context(Protocol):
         """The state after these clean frames (B, T, C, H, W)."""
         ...
 
+    def channels(self, state: State, clean: Video | None = None) -> Video | None:
+        """What stands beside each of these clean frames (B, T, C, H, W) and beside the frame after them, newest last:
+        (B, T + 1, beside * C, H, W); None where nothing does."""
+        ...
+
 
 @final
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Cached:
     """No frame rides along: the past enters through the memories alone, computed once (a key/value cache, a recurrence)."""
 
     frames: int = 0
+    newest: int = 0
     beside: int = 0
 
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
@@ -46,6 +57,9 @@ class Cached:
 
     def remember(self, clean: Video, state: State) -> State:
         return {}
+
+    def channels(self, state: State, clean: Video | None = None) -> Video | None:
+        return None
 
 
 @final
@@ -54,29 +68,61 @@ class Tokens:
     """The last `frames` clean frames stand in front of the flight as tokens at level 0, computed anew in each evaluation."""
 
     frames: int
+    newest: int = 0
     beside: int = 0
 
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
         return _empty(batch, self.frames, shape, device, dtype)
 
     def remember(self, clean: Video, state: State) -> State:
-        return _rolled(clean, state)
+        return _rolled(clean, state, self.frames)
+
+    def channels(self, state: State, clean: Video | None = None) -> Video | None:
+        return None
 
 
 @final
 @dataclass(frozen=True)
 class Channels:
-    """The last `beside` clean frames are channels beside each frame: of a noisy frame those before its flight, of a clean frame
-    those before itself; zeros where there are none (the local context of LGC-VD, 2306.02562, without its position masks)."""
+    """The last `newest` clean frames are channels beside each frame: of a noisy frame those before its flight, of a clean frame
+    those before itself; zeros where there are none (the local context of LGC-VD, 2306.02562, without its position masks).
 
-    beside: int
+    anchor: the first frames of the video stay beside all others for ever, so that what must not change has a witness that no
+    error has touched (what an attention sink is to a cache, 2309.17453).
+    """
+
+    newest: int
+    anchor: int = 0
     frames: int = 0
 
+    @property
+    def beside(self) -> int:
+        return self.anchor + self.newest
+
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
-        return _empty(batch, self.beside, shape, device, dtype)
+        first = torch.zeros(batch, self.anchor, *shape, device=device, dtype=dtype)
+        return {**_empty(batch, self.newest, shape, device, dtype), "first": first}
 
     def remember(self, clean: Video, state: State) -> State:
-        return _rolled(clean, state)
+        if not clean.shape[1]:
+            return state
+        after = _rolled(clean, state, max(self.newest, self.anchor))
+        slot = torch.arange(self.anchor, device=clean.device) - state["count"][:, None]  # the clean frame that fills it
+        fills = (slot >= 0) & (slot < clean.shape[1])
+        found = clean[torch.arange(len(clean), device=clean.device)[:, None], slot.clamp(0, clean.shape[1] - 1)]
+        return {**after, "first": torch.where(fills[..., None, None, None], found.to(state["first"]), state["first"])}
+
+    def channels(self, state: State, clean: Video | None = None) -> Video | None:
+        if not self.beside:
+            return None
+        clean = state["last"][:, :0] if clean is None else clean
+        steps = clean.shape[1] + 1
+        history = torch.cat([state["last"].to(clean), clean], 1)
+        newest = [history[:, i : i + steps] for i in range(self.newest)]
+        seen = state["count"][:, None] + torch.arange(steps, device=clean.device)  # frames before each
+        first = self.remember(clean, state)["first"].to(clean)
+        anchor = [first[:, i, None] * (seen > i)[..., None, None, None].to(clean) for i in range(self.anchor)]
+        return torch.cat([*anchor, *newest], 2)
 
 
 def _empty(batch: int, frames: int, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> State:
@@ -84,6 +130,6 @@ def _empty(batch: int, frames: int, shape: tuple[int, int, int], device: torch.d
     return {"last": last, "count": torch.zeros(batch, device=device, dtype=torch.int64)}
 
 
-def _rolled(clean: Video, state: State) -> State:
+def _rolled(clean: Video, state: State, most: int) -> State:
     last = torch.cat([state["last"], clean.to(state["last"])], 1)[:, clean.shape[1] :]
-    return {"last": last, "count": (state["count"] + clean.shape[1]).clamp(max=last.shape[1])}
+    return {"last": last, "count": (state["count"] + clean.shape[1]).clamp(max=most)}

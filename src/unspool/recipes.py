@@ -51,8 +51,8 @@ def chunk_by_chunk(
     *,
     size: SizeName = "tiny",
     resolution: Count = 64,
-    patch: Count = 16,
-    components: Natural = 24,
+    patch: Count = 8,
+    components: Natural = 48,
     channels: Natural = 1,
     chunk: Count = 4,
     window: Natural = 8,
@@ -60,7 +60,10 @@ def chunk_by_chunk(
     frames: Count = 22,
     shift: Positive = 3.0,
     context_noise: Share = 0.2,
-    substitute: Share = 0.0,
+    resample: Share = 0.0,
+    resample_level: Share = 0.75,
+    anchor: Natural = 0,
+    reach: Natural = 0,
     predict: Predict = "change",
 ) -> System:
     """Chunks of frames denoised one after the other behind a rolling key/value cache.
@@ -71,42 +74,49 @@ def chunk_by_chunk(
     `window` frames where it keeps all keys, the told context noise, the level shift, the newest frame as
     a channel and the prediction of the change since it.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels)
-    objective = TeacherForcing(chunk, 2, context_noise, substitute, Independent(chunk, shift))
-    return System(model, codec, AlphaBlend(), Staircase(steps=steps, chunk=chunk), euler, objective, frames)
+    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor)
+    objective = TeacherForcing(chunk, 2, context_noise, resample, resample_level, law=Independent(chunk, shift))
+    schedule = Staircase(steps=steps, chunk=chunk)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
 
 def frame_by_frame(
     *,
     size: SizeName = "tiny",
     resolution: Count = 64,
-    patch: Count = 16,
-    components: Natural = 24,
-    channels: Natural = 1,
-    window: Natural = 8,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 6,
+    anchor: Natural = 1,
+    window: Natural = 0,
     steps: Count = 8,
     frames: Count = 14,
+    reach: Natural = 128,
     shift: Positive = 3.0,
-    context_noise: Share = 0.2,
-    substitute: Share = 0.0,
+    context_noise: Share = 0.0,
+    resample: Share = 0.5,
+    resample_level: Share = 0.8,
     predict: Predict = "change",
 ) -> System:
-    """One frame at a time, each denoised in full before the next begins: `chunk-by-chunk` with chunks of one.
+    """One frame at a time, each denoised in full before the next begins, trained on its own errors.
 
-    Source: FAR (2503.19325), read: next-frame diffusion behind true history. Ours: the two streams of ACDiT (2412.07720)
-    for training and a plain window where FAR packs older frames into larger patches.
+    The newest frames and the first one are channels beside the noise; a cache of `window` frames can be added.
+
+    Source: Resampling Forcing (2512.15702), abstract and descriptions read: history made by the model itself from noised
+    truth. DIAMOND (2405.12399), reconstructed from descriptions: a few newest frames as channels. Ours: the first frame beside
+    them as an anchor, up to `reach` frames older than the clip in training, and the prediction of the change.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels)
-    objective = TeacherForcing(1, 2, context_noise, substitute, Independent(1, shift))
-    return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
+    objective = TeacherForcing(1, 2, context_noise, resample, resample_level, law=Independent(1, shift))
+    return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
 
 
 def full_sequence(
     *,
     size: SizeName = "tiny",
     resolution: Count = 64,
-    patch: Count = 16,
-    components: Natural = 24,
+    patch: Count = 8,
+    components: Natural = 48,
     channels: Natural = 1,
     flight: Count = 8,
     window: Natural = 8,
@@ -121,7 +131,7 @@ def full_sequence(
     method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
     """
     model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels)
-    objective = TeacherForcing(flight, 2, context_noise, 0.0, Together())
+    objective = TeacherForcing(flight, 2, context_noise, law=Together())
     schedule = Staircase(steps=steps, lag=0, chunks=flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
 
@@ -130,8 +140,8 @@ def diffusion_forcing(
     *,
     size: SizeName = "tiny",
     resolution: Count = 64,
-    patch: Count = 16,
-    components: Natural = 24,
+    patch: Count = 8,
+    components: Natural = 48,
     channels: Natural = 0,
     window: Natural = 16,
     flight: Count = 4,
@@ -159,8 +169,9 @@ CODEC_PATCH = 8
 
 
 def _backbone(
-    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict, channels: int = 0
-) -> tuple[VideoTransformer, Codec]:
+    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
+    channels: int, anchor: int = 0,
+) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 
     components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves.
@@ -175,7 +186,7 @@ def _backbone(
     shape = (components or 3, resolution // unit, resolution // unit)
     model = VideoTransformer(
         shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict,
-        context=Channels(channels) if channels else Cached(), memories=lambda: [Window(width, heads, window)],
+        context=Channels(channels, anchor) if channels or anchor else Cached(), memories=lambda: [Window(width, heads, window)],
     )  # fmt: skip
     return model, Patches(components, CODEC_PATCH) if components else Pixels()
 

@@ -32,7 +32,10 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class System:
-    """model, and how it is trained (objective, on clips of `frames`), rolled out (schedule, solver) and shown (codec)."""
+    """model, and how it is trained (objective, on clips of `frames`), rolled out (schedule, solver) and shown (codec).
+
+    anchor, reach: the first `anchor` frames of a training clip lie up to `reach` frames before the others.
+    """
 
     model: VideoModel
     codec: Codec
@@ -41,6 +44,8 @@ class System:
     solver: Solver
     objective: Objective
     frames: int
+    anchor: int = 0
+    reach: int = 0
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What a checkpoint holds: the model's parameters under their own names, the codec's behind `codec.`."""

@@ -237,6 +237,3 @@ def _write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
     text = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
     store.write_text(path, text)
-
-
-

@@ -65,6 +65,7 @@ def test_resume_goes_on_with_the_settings_of_the_run_and_announces_changes(unspo
 def test_init_begins_with_the_weights_of_a_model(unspool, trained, tmp_path, tiny):
     words = [w for w in tiny if w not in ("--chunk", "3")]
     done = unspool("train", "frame-by-frame", "--data", "duel", "--out", tmp_path / "run", *words, "--init", trained,
+                   "--channels", 1, "--anchor", 0, "--window", 8,
                    "--train.steps", 1, "--train.lr", "1e-9")  # fmt: skip
     assert done.code == 0, done.err
     old, new = (dict(library.from_pretrained(run).model.named_parameters()) for run in (trained, tmp_path / "run"))

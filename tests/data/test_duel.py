@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from unspool.data.clips import gaps
 from unspool.data.worlds import Duel
 from unspool.data.worlds.duel import BACKGROUNDS, COLOURS, MOVES, DuelState, Trajectory, vocabulary
 from unspool.data.worlds.duel.moves import MOVE, REACTIONS
@@ -36,6 +37,25 @@ def test_a_clip_depends_on_its_index_alone(fighters: int, size: int) -> None:
         alone = world(np.array([index]), 7, seed=5)
         np.testing.assert_array_equal(alone[0], many[row, :7])
     assert (world(np.array([3]), 7, seed=6) != many[1:2, :7]).any()
+
+
+def test_an_anchor_lies_further_back_in_the_same_fight() -> None:
+    world, indices = Duel(size=32), np.arange(12)
+    clips = world(indices, 6, seed=5, anchor=2, reach=20)
+    whole, back = world(indices, 26, seed=5), gaps(indices, 5, 20)
+    assert 0 < (back > 0).sum() < 12 and len(np.unique(back)) > 5
+    for clip, fight, gap in zip(clips, whole, back, strict=True):
+        np.testing.assert_array_equal(clip[:2], fight[20 - gap : 22 - gap])
+        np.testing.assert_array_equal(clip[2:], fight[22:])
+    np.testing.assert_array_equal(world(indices[3:4], 6, seed=5, anchor=2, reach=20)[0], clips[3])
+
+
+def test_gaps_are_none_in_a_quarter_and_uniform_in_the_rest() -> None:
+    back = gaps(np.arange(20_000), 1, 9)
+    share = np.bincount(back, minlength=10) / len(back)
+    assert len(share) == 10
+    np.testing.assert_allclose(share, [0.325] + [0.075] * 9, atol=0.01)
+    assert not gaps(np.arange(50), 1, 0).any()
 
 
 @pytest.mark.parametrize("fighters", [1, 2, 4])

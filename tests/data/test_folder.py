@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from unspool.data import open_source
+from unspool.data.clips import gaps
 from unspool.data.folder import VideoFolder
 from unspool.data.video import read_video
 from unspool.errors import UserError
@@ -45,6 +46,18 @@ def test_clips_are_the_frames_of_the_files(folder, source):
     for clip, video, start in zip(clips, *videos.where(np.arange(50), 8), strict=True):
         path = folder / videos.videos[video].name
         assert np.array_equal(clip, read_video(path, frames=8, start=int(start), size=16))
+
+
+def test_an_anchor_lies_further_back_as_far_as_the_video_goes(folder, source):
+    videos, indices = source(folder), np.arange(50)
+    clips, back = videos(indices, 8, anchor=2, reach=6), gaps(indices, 0, 6)
+    firsts = []
+    for clip, video, start, gap in zip(clips, *videos.where(indices, 8), back, strict=True):
+        path, firsts = folder / videos.videos[video].name, [*firsts, max(0, start - gap)]
+        whole = read_video(path, frames=int(start) + 8, size=16)
+        assert np.array_equal(clip[:2], whole[firsts[-1] : firsts[-1] + 2])
+        assert np.array_equal(clip[2:], whole[start + 2 :])
+    assert (np.array(firsts) < videos.where(indices, 8)[1]).sum() > 10
 
 
 def test_a_clip_is_a_function_of_seed_and_index(folder, source):

@@ -22,6 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "velocity": {"predict": "velocity"},
     "change": {"predict": "change", "context": Channels(1)},
     "channels": {"context": Channels(3)},
+    "channels and an anchor": {"context": Channels(1, anchor=3)},
+    "nothing kept but channels": {"context": Channels(2, anchor=1), "window": 0},
     "cosine": {"blend": Cosine()},
     "controls": {"controls": 3},
     "tokens": {"context": Tokens(2)},

@@ -24,6 +24,7 @@ EXAMPLES = (
     "unspool demo --model runs/mine --data duel:fighters=1 --out demo",
 )
 FPS, UPSCALE, CONTEXT = 30.0, 4, 2
+DATA = "duel:speed=0.5"  # what a nano model is trained on
 MOST_FRAMES = 20_000  # they are held in memory for the report; `sample` holds none
 
 
@@ -34,7 +35,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="futures [3]")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first future [0]")
     parser.add_argument("--model", default="duel-64", metavar="MODEL", help="another model [duel-64]")
-    parser.add_argument("--data", default="duel", metavar="WORLD", help="where held-out clips come from [duel]")
+    parser.add_argument("--data", metavar="WORLD", help="where held-out clips come from [the world it was trained on]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the held-out clip to go on from [0]")
     parser.add_argument("--size", choices=("nano",), help="train a model of this size from nothing instead of taking --model")
@@ -56,11 +57,12 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{options.out} is a file; give --out a folder")
     if options.clip < 0:
         raise UserError(f"clip is the number of a held-out clip, from 0, not {options.clip}")
-    if options.data.partition(":")[0] not in WORLDS:
-        raise UserError(f"demo judges against a world ({', '.join(WORLDS)}), not {options.data!r}; videos: `unspool sample`")
     set_threads(options.threads)
+    _check_world(options.data or DATA)
     model = options.model if options.size is None else str(_train(options))
     checkpoint = hub.find(model)
+    options.data = options.data or checkpoint.config.get("data") or DATA
+    _check_world(options.data)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     system = config.rollout_options(given).apply(hub.load(checkpoint))
     if options.bf16:
@@ -88,6 +90,11 @@ def run(options: argparse.Namespace) -> None:
     _close(options, report, facts)
 
 
+def _check_world(data: str) -> None:
+    if data.partition(":")[0] not in WORLDS:
+        raise UserError(f"demo judges against a world ({', '.join(WORLDS)}), not {data!r}; videos: `unspool sample`")
+
+
 def _judge(
     options: argparse.Namespace, system: Any, made: np.ndarray, paths: list[Path], facts: dict[str, Any]
 ) -> dict[str, Any]:
@@ -109,16 +116,16 @@ def _judge(
     videos |= {f"future {k + 1}": path for k, path in enumerate(paths)}
     return write_report(
         options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=FPS, facts=facts, videos=videos,
-        extra=_read(options.data, made, real[:, CONTEXT:]),
+        extra=_read(source, made, real[:, CONTEXT:]),
     )  # fmt: skip
 
 
-def _read(data: str, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+def _read(source: Any, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
     """What the state reader says of limbs and joints, where it can read: two fighters of `duel` at 64 x 64."""
     from unspool.evaluate.plausible import plausibility
     from unspool.evaluate.reader import load_reader
 
-    if data != "duel" or made.shape[2:4] != (64, 64):
+    if source.fighters != 2 or made.shape[2:4] != (64, 64):
         return {}
     read = load_reader()
     return dict(plausibility(read(made), read(real)))
@@ -154,13 +161,13 @@ def _train(options: argparse.Namespace) -> Path:
         raise UserError(f"minutes is 0.05 to 10000, not {options.minutes}")
     run = options.out / "run"
     told = {"argv": ["unspool", *sys.argv[1:]]}
-    chosen = {"size": options.size, "resolution": 32, "patch": 8, "data": options.data}
+    chosen = {"size": options.size, "resolution": 32, "data": options.data or DATA}
     resume = "latest" if (run / "checkpoints" / "last").exists() else None
     if resume:  # a demo that was stopped goes on
         print(f"going on with {run}", file=sys.stderr, flush=True)
         job = training.plan(None, run, resume=resume, told=told)
         return training.run(training.prepare(job))
-    steps = training.steps_within(training.plan("chunk-by-chunk", run, overrides=chosen, told=told), 60 * options.minutes)
+    steps = training.steps_within(training.plan("frame-by-frame", run, overrides=chosen, told=told), 60 * options.minutes)
     paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
              "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip
     print(f"training a {options.size} model for {clock(60 * options.minutes)}: {steps} steps", file=sys.stderr, flush=True)
@@ -169,5 +176,5 @@ def _train(options: argparse.Namespace) -> Path:
         def report(trainer: Trainer, logs: dict[str, float]) -> None:
             bar(trainer.step, {"loss": f"{logs['loss']:.4f}"})
 
-        job = training.plan("chunk-by-chunk", run, overrides={**chosen, **paced}, told=told)
+        job = training.plan("frame-by-frame", run, overrides={**chosen, **paced}, told=told)
         return training.run(training.prepare(job), report)

@@ -5,20 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
+from unspool.data.clips import ClipSource
 from unspool.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
+__all__ = ["WORLDS", "ClipSource", "open_source"]
 
 WORLDS = ("duel",)
-
-
-class ClipSource(Protocol):
-    """Clips by global sample index: (B,) int64 -> (B, frames, H, W, 3) uint8, a pure function of (seed, index)."""
-
-    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray: ...
 
 
 def open_source(data: str | Path, size: int, split: Literal["train", "test", "seen", "unseen"] = "train") -> ClipSource:

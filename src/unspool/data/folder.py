@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import torch
 
+from unspool.data.clips import gaps
 from unspool.data.video import Frame, probe, read_frames
 from unspool.errors import UserError
 from unspool.noise import fold
@@ -96,12 +97,18 @@ class VideoFolder:
         self._report(len(names))
         self._lengths = np.array([entry.frames for entry in self.videos])
 
-    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
-        """Clips of the global sample indices (B,) int64: (B, frames, size, size, 3) uint8, a copy."""
+    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray:
+        """Clips of the global sample indices (B,) int64: (B, frames, size, size, 3) uint8, a copy.
+
+        anchor, reach: the first `anchor` frames come from up to `reach` frames before the others, as far as the video goes.
+        """
         clips = np.empty((len(indices), frames, self.size, self.size, 3), np.uint8)
-        for clip, video, start in zip(clips, *self.where(indices, frames, seed=seed), strict=True):
+        back = gaps(indices, seed, reach)
+        for clip, video, start, gap in zip(clips, *self.where(indices, frames, seed=seed), back, strict=True):
             entry = self.videos[video]
-            clip[:] = _mapped(entry.cached, entry.frames, self.size)[start : start + frames]
+            whole, first = _mapped(entry.cached, entry.frames, self.size), max(0, start - gap)
+            clip[:anchor] = whole[first : first + anchor]
+            clip[anchor:] = whole[start + anchor : start + frames]
         return clips
 
     def where(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

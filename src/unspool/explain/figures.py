@@ -125,7 +125,7 @@ def _anatomy(model: VideoModel, plan: Plan) -> tuple[dict[str, int], dict[str, A
     order = model.order(flight)
     mask = {
         "window": max((memory.frames for memory in windows(model)), default=0), "context": ahead, "flight": flight,
-        "beside": model.context.beside,
+        "newest": model.context.newest, "anchor": model.context.beside - model.context.newest,
         "sees": [[other <= mine for other in order] for mine in order],
     }  # fmt: skip
     return {"frame": size, "flight": (ahead + flight) * size}, mask

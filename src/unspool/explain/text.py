@@ -103,8 +103,10 @@ def _mask(mask: dict[str, Any] | None) -> list[str]:
         cells = ["".join("…" if j is None else "■" if mask["sees"][i][j] else "·" for j in group) for group in groups]
         label = f"context {i}" if i < context else f"frame {i - context}"
         lines.append(f"  {label:>11}  {' '.join(part for part in (past, *cells) if part)}")
-    if mask["beside"]:
-        lines.append(f"  beside each frame, as channels, the newest clean frames: {mask['beside']}")
+    beside = {"newest clean frames": mask["newest"], "first frames of the video": mask["anchor"]}
+    if any(beside.values()):
+        counts = ", ".join(f"{name} {count}" for name, count in beside.items() if count)
+        lines.append(f"  beside each frame, as channels: {counts}")
     return lines
 
 

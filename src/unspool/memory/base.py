@@ -17,6 +17,9 @@ from unspool.types import Cond, State, Tokens
 class Memory(nn.Module, ABC):
     """Three verbs: `write` clean tokens, `read` from noisy ones, `scan` both in parallel for training."""
 
+    keeps: bool = True
+    """False where nothing is ever kept: then nobody needs to compute what clean frames become."""
+
     @abstractmethod
     def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
         """The empty state of `batch` rollouts over token grids of (rows, columns)."""

@@ -25,7 +25,7 @@ class Window(Memory):
 
     def __init__(self, width: int, heads: int, frames: int) -> None:
         super().__init__()
-        self.heads, self.frames = heads, frames
+        self.heads, self.frames, self.keeps = heads, frames, frames > 0
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.norm_q = nn.RMSNorm(width // heads)
         self.norm_k = nn.RMSNorm(width // heads)

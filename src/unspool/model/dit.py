@@ -57,6 +57,13 @@ class Block(nn.Module):
                 x = self._leave(x, out, parts[i])
         return after
 
+    def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
+        starts = (memory.start(batch, grid=grid, device=device, dtype=dtype) for memory in self.memories)
+        return {str(i): state for i, state in enumerate(starts)}
+
+    def prepare(self, states: State, grid: tuple[int, int]) -> State:
+        return {str(i): memory.prepare(states[str(i)], grid) for i, memory in enumerate(self.memories)}
+
     def read(self, x: Tokens, views: State, cond: Cond, mods: Tensor) -> Tokens:
         parts = self._parts(mods)
         for i, memory in enumerate(self.memories):
@@ -119,13 +126,14 @@ class VideoTransformer(VideoModel):
         self.context: Context = context or Cached()
         self.blend = blend or AlphaBlend()
         self.predict = predict
-        if predict == "change" and not self.context.beside:
+        if predict == "change" and not self.context.newest:
             raise UserError("predicting the change since the newest frame needs that frame beside: channels 1 or more")
         pixels = shape[0] * patch * patch
         self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
         self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.control = nn.Linear(controls, width, bias=False) if controls else None
+        self.keeps = any(memory.keeps for block in self.blocks for memory in block.memories)
         self.parts = len(self.blocks[0].memories) + 1
         self.modulation = nn.Linear(width, (3 * self.parts + 2) * width)  # shared by all blocks; each adds its bias (PixArt)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
@@ -150,11 +158,7 @@ class VideoTransformer(VideoModel):
             "seed": seed.to(device),
             "context": self.context.start(batch, self.shape, device=device, dtype=dtype),
             "blocks": {
-                str(b): {
-                    str(i): memory.start(batch, grid=self.grid, device=device, dtype=inner)
-                    for i, memory in enumerate(block.memories)
-                }
-                for b, block in enumerate(self.blocks)
+                str(b): block.start(batch, grid=self.grid, device=device, dtype=inner) for b, block in enumerate(self.blocks)
             },
         }
 
@@ -162,26 +166,23 @@ class VideoTransformer(VideoModel):
         frames = clean.shape[1]
         if frames == 0:
             return state
+        after = {**state, "at": state["at"] + frames, "context": self.context.remember(clean, state["context"])}
+        if not self.keeps:
+            return after
         level = clean.new_zeros(clean.shape[:2]) if level is None else level
         emb, mods, _ = self._embed(level, control)
         cond = Cond(emb, self.grid, tuple(range(frames)))
-        x = self._patches(clean, self._beside(state["context"], clean)[:, :-1])
+        beside = self.context.channels(state["context"], clean)
+        x = self._patches(clean, None if beside is None else beside[:, :-1])
         blocks, last = {}, len(self.blocks) - 1
         for b, block in enumerate(self.blocks[:-1]):
             x, blocks[str(b)] = block.write(x, state["blocks"][str(b)], cond, mods)
         blocks[str(last)] = self.blocks[last].commit(x, state["blocks"][str(last)], cond, mods)
-        context = self.context.remember(clean, state["context"])
-        return {**state, "at": state["at"] + frames, "context": context, "blocks": blocks}
+        return {**after, "blocks": blocks}
 
     def reader(self, state: State) -> Reader:
-        views = {
-            str(b): {
-                str(i): memory.prepare(state["blocks"][str(b)][str(i)], self.grid)
-                for i, memory in enumerate(block.memories)
-            }
-            for b, block in enumerate(self.blocks)
-        }
-        beside = self._beside(state["context"], None)
+        views = [block.prepare(state["blocks"][str(b)], self.grid) for b, block in enumerate(self.blocks)]
+        beside = self.context.channels(state["context"])
 
         def read(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
             noisy, levels, exists, ahead = self._in_front(x, level, present, state["context"])
@@ -190,8 +191,8 @@ class VideoTransformer(VideoModel):
             emb, mods, last = self._embed(levels, control)
             cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists)
             tokens = self._patches(noisy, beside)
-            for b, block in enumerate(self.blocks):
-                tokens = block.read(tokens, views[str(b)], cond, mods)
+            for block, view in zip(self.blocks, views, strict=True):
+                tokens = block.read(tokens, view, cond, mods)
             return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], beside)
 
         return read
@@ -221,24 +222,34 @@ class VideoTransformer(VideoModel):
         if control is not None:
             columns = torch.tensor(starts, device=x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
             clean_control, noisy_control = control[:, : clean.shape[1]], control[:, columns]
-        clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
         emb, mods, last = self._embed(level, noisy_control)
-        clean_cond = Cond(clean_emb, self.grid, tuple(range(clean.shape[1])))
-        noisy_cond = Cond(emb, self.grid, self.order(x.shape[2]))
+        cond = Cond(emb, self.grid, self.order(x.shape[2]))
         context = self.context.start(len(x), self.shape, device=x.device, dtype=x.dtype) if state is None else state["context"]
-        local = self._beside(context, clean)
-        beside = local[:, list(starts), None]
-        a, b = self._patches(clean, local[:, :-1]), self._patches(x, beside)
-        blocks = {}
-        for i, block in enumerate(self.blocks):
-            states = None if state is None else state["blocks"][str(i)]
-            a, b, blocks[str(i)] = block.scan(a, b, starts, states, (clean_cond, noisy_cond), (clean_mods, mods))
+        local = self.context.channels(context, clean)
+        beside = None if local is None else local[:, list(starts), None]
+        tokens = self._patches(x, beside)
         if state is None:
             zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
             state = {"at": zero, "seed": zero}
+        blocks: State = {}
+        if self.keeps:
+            clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
+            conds = Cond(clean_emb, self.grid, tuple(range(clean.shape[1]))), cond
+            kept = self._patches(clean, None if local is None else local[:, :-1])
+            for i, block in enumerate(self.blocks):
+                states = state["blocks"][str(i)] if "blocks" in state else None
+                kept, tokens, blocks[str(i)] = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
+        else:  # no group depends on another: they are flights of one large batch
+            folded, told = cond._replace(emb=emb.flatten(0, 1)), mods.flatten(0, 1)
+            tokens = tokens.flatten(0, 1)
+            for i, block in enumerate(self.blocks):
+                nothing = block.start(len(tokens), grid=self.grid, device=x.device, dtype=tokens.dtype)
+                blocks[str(i)] = {name: {k: t[: len(x)] for k, t in part.items()} for name, part in nothing.items()}
+                tokens = block.read(tokens, block.prepare(nothing, self.grid), folded, told)
+            tokens = tokens.unflatten(0, x.shape[:2])
         context = self.context.remember(clean, context)
         after = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}
-        return self._velocity(b, x, level, last, beside), after
+        return self._velocity(tokens, x, level, last, beside), after
 
     # -- parts ----------------------------------------------------------------------------------------------------------
 
@@ -270,23 +281,14 @@ class VideoTransformer(VideoModel):
         blocks, last = mods.split([3 * self.parts * width, 2 * width], -1)
         return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
 
-    def _beside(self, context: State, clean: Video | None) -> Video:
-        """(B, T + 1, n C, H, W): the n frames before each clean frame (B, T, C, H, W), and before the one after them."""
-        count = self.context.beside
-        frames = 0 if clean is None else clean.shape[1]
-        if not count:  # nothing beside them
-            return torch.zeros(1, frames + 1, 0, *self.shape[1:])
-        history = context["last"] if clean is None else torch.cat([context["last"].to(clean), clean], 1)
-        return torch.cat([history[:, i : i + frames + 1] for i in range(count)], 2)
-
-    def _patches(self, video: Video, beside: Video) -> Tokens:
+    def _patches(self, video: Video, beside: Video | None) -> Tokens:
         """(..., F, C, H, W), and what is beside each frame or all of them, -> (..., F, N, D)."""
-        if self.context.beside:
+        if beside is not None:
             video = torch.cat([video, beside.to(video).expand(*video.shape[:-3], -1, -1, -1)], -3)
         patches = rearrange(video, "... c (y p) (x q) -> ... (y x) (c p q)", p=self.patch, q=self.patch)
         return self.enter(patches.to(self.enter.weight.dtype)) + self.place.to(self.enter.weight.dtype)
 
-    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, beside: Video) -> Video:
+    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, beside: Video | None) -> Video:
         shift, scale = last[..., None, :].unbind(-3)
         out = self.leave(self.norm(tokens) * (1 + scale) + shift)
         out = rearrange(
@@ -295,6 +297,7 @@ class VideoTransformer(VideoModel):
         if self.predict == "velocity":
             return out
         if self.predict == "change":
+            assert beside is not None  # or __init__ had refused
             out = out + beside[..., -self.shape[0] :, :, :].to(out)
         return self.blend.velocity(x, out, level)
 

@@ -32,6 +32,9 @@ from unspool.system import System
 from unspool.train.run import locked
 from unspool.types import Clip, Count, Natural, Positive, Share
 
+BLOCK = 4
+"""Steps whose clips are fetched together: worlds are vectorised, and a clip is the same however many are asked for."""
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -189,6 +192,13 @@ def load_weights(into: System | nn.Module, tensors: dict[str, Tensor], where: Pa
             p.copy_(tensors[name])
 
 
+def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> np.ndarray:
+    """The clips (B, T, H, W, 3) that a system is trained on; a source without `reach` will do where none is asked for."""
+    if not system.reach:
+        return source(indices, system.frames, seed=seed)
+    return source(indices, system.frames, seed=seed, anchor=system.anchor, reach=system.reach)
+
+
 def train(
     system: System,
     source: ClipSource,
@@ -210,17 +220,19 @@ def train(
     if resume is not None:
         trainer.load(resume)
 
-    def fetch(step: int) -> np.ndarray:
-        indices = np.arange(step * options.batch, (step + 1) * options.batch, dtype=np.int64)
-        return source(indices, system.frames, seed=options.seed)
+    def fetch(block: int) -> np.ndarray:
+        count = BLOCK * options.batch
+        return clips_for(system, source, np.arange(block * count, (block + 1) * count, dtype=np.int64), options.seed)
 
-    validation = None if held_out is None else held_out(np.arange(16, dtype=np.int64), system.frames, seed=options.seed)
+    validation = None if held_out is None else clips_for(system, held_out, np.arange(16, dtype=np.int64), options.seed)
     with locked(run), Interrupt() as stop, ThreadPoolExecutor(1) as pool:
         _trim(run / "metrics.jsonl", trainer.step)
         with (run / "metrics.jsonl").open("a", buffering=1) as metrics:
-            ahead = pool.submit(fetch, trainer.step)
+            block, ahead = None, pool.submit(fetch, trainer.step // BLOCK)
             while trainer.step < options.steps:
-                clips, ahead = ahead.result(), pool.submit(fetch, trainer.step + 1)
+                if block is None or trainer.step % BLOCK == 0:
+                    block, ahead = ahead.result(), pool.submit(fetch, trainer.step // BLOCK + 1)
+                clips = block[trainer.step % BLOCK * options.batch :][: options.batch]
                 begun = time.perf_counter()
                 logs = {"step": trainer.step + 1, **trainer.train_step(clips), "seconds": time.perf_counter() - begun}
                 due = trainer.step == options.steps

@@ -14,7 +14,9 @@ from unspool import noise as rng
 from unspool.blend import Blend, per_pixel
 from unspool.errors import UserError
 from unspool.model.video import VideoModel
-from unspool.schedule import Independent, Law
+from unspool.noise import FrameNoise
+from unspool.rollout import begin, stream
+from unspool.schedule import Independent, Law, Plan
 from unspool.system import Loss
 from unspool.types import Clip, Video
 
@@ -25,15 +27,18 @@ class TeacherForcing:
     """Every chunk of the clip is denoised at once, each behind the clean frames before it (ACDiT's two streams, 2412.07720).
 
     chunk: frames that are denoised together. first: clean frames in front of the first chunk. context_noise: history is
-    noised to a level drawn from (0, context_noise) for each clip, and the model is told. substitute: share of clips whose
-    history is, in a random share of its frames, the model's own one-step estimate (detached), noised anew: it learns to go on
-    from its own errors (the cheapest self-rollout, after DIAMOND 2405.12399; targets stay the true frames).
+    noised to a level drawn from (0, context_noise) for each clip, and the model is told. resample: share of clips whose
+    history is the model's own: the true frames are noised to `resample_level` and the model's own rollout, without gradient,
+    takes them from there in `resample_steps`, each behind the frames that it has made before. It learns to go on from its own
+    errors, and targets stay the true frames (after Resampling Forcing 2512.15702, from its description).
     """
 
     chunk: int = 1
     first: int = 2
     context_noise: float = 0.0
-    substitute: float = 0.0
+    resample: float = 0.0
+    resample_level: float = 0.75
+    resample_steps: int = 2
     law: Law = field(default_factory=Independent)
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
@@ -41,31 +46,29 @@ class TeacherForcing:
         if not starts:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no chunk of {self.chunk} after {self.first}")
         history = clip.frames[:, : starts[-1]]
-        if self.substitute:
-            history = self._own_estimates(model, blend, clip, key, starts)
+        if self.resample and len(starts) > 1:
+            own = rng.uniform(rng.fold(key, 5), 1) < self.resample
+            history = torch.where(per_pixel(own), self._resampled(model, blend, clip, key, starts[-1]), history)
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
         told = level if self.context_noise else None
         yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, told)
 
-    @torch.no_grad()
-    def _own_estimates(
-        self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...]
-    ) -> Video:
-        """The clip's history with some frames replaced by what the model makes of them from level 0.5 or more, in one step."""
-        clean = clip.frames[:, : starts[-1]]
-        made = starts[:-1]
-        if not made:
-            return clean
-        columns = _columns(made, self.chunk, clean.device)
-        target = clip.frames[:, columns]
-        level = 0.5 + 0.5 * rng.uniform(rng.fold(key, 5), len(made), 1).expand(-1, -1, self.chunk)
-        x = blend.blend(target, rng.normal(rng.fold(key, 6), *target.shape[1:]), level)
-        velocity, _ = model(clean[:, : made[-1]], x, level, made, control=clip.control)
-        own = torch.cat([clean[:, : self.first], blend.clean(x, velocity, level).flatten(1, 2)], 1)
-        share = rng.uniform(rng.fold(key, 7), 1) * (rng.uniform(rng.fold(key, 8), 1) < self.substitute)
-        swap = rng.uniform(rng.fold(key, 9), clean.shape[1]) < share
-        return torch.where(per_pixel(swap), own[:, : clean.shape[1]], clean)
+    def _resampled(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, end: int) -> Video:
+        """The clip's frames up to `end`, those after `first` as the model makes them from a noised copy of themselves."""
+        noise = FrameNoise(model.shape)
+
+        def noised_truth(seed: Tensor, at: Tensor, frames: int, row: int = 0) -> Video:
+            columns = at[:, None] + torch.arange(frames, device=at.device)
+            truth = clip.frames[torch.arange(len(at), device=at.device)[:, None], columns]
+            level = truth.new_full((1, 1), self.resample_level)
+            return blend.blend(truth, noise(seed, at, frames, row).to(truth), level)
+
+        rows = torch.linspace(self.resample_level, 0, self.resample_steps + 1)[:, None].expand(-1, self.chunk)
+        plan = Plan(rows[:1], rows, self.chunk, self.chunk, top=self.resample_level)
+        rollout = begin(model, clip.frames[:, : self.first], seed=rng.fold(key, 6))
+        chunks = stream(model, blend, plan, rollout, source=noised_truth, frames=end - self.first)
+        return torch.cat([clip.frames[:, : self.first], *(chunk.frames for chunk in chunks)], 1)
 
 
 @final

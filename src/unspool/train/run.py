@@ -1,8 +1,8 @@
 """A run's folder: who may write it, and the page that says what was run.
 
-    config.yaml    every setting of the last job, as `--config` takes it
-    run.json       one entry per job: command line, versions, hardware, seed, data, steps, hours, FLOPs; and their totals
-    metrics.jsonl  losses by step; checkpoints/<step>/, checkpoints/last; samples/
+config.yaml    every setting of the last job, as `--config` takes it
+run.json       one entry per job: command line, versions, hardware, seed, data, steps, hours, FLOPs; and their totals
+metrics.jsonl  losses by step; checkpoints/<step>/, checkpoints/last; samples/
 """
 
 from __future__ import annotations

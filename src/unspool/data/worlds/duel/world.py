@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from unspool.data.clips import gaps
 from unspool.errors import UserError
 
 from .captions import captions_of
@@ -93,12 +94,19 @@ class Duel:
         """One sentence a frame, as B lists of T, such as `red kicks high, blue falls`."""
         return captions_of(trajectory)
 
-    def __call__(self, indices: NDArray[np.int64], frames: int, *, seed: int = 0) -> NDArray[np.uint8]:
+    def __call__(
+        self, indices: NDArray[np.int64], frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0
+    ) -> NDArray[np.uint8]:
         """Clips (B, frames, size, size, 3) of the global samples `indices` (B,): each a function of its index alone.
 
+        anchor, reach: the first `anchor` frames come from up to `reach` frames before the others.
         Pure in (world, seed, index): neither the batch nor the number of frames changes a byte of what is common.
         """
-        return self.render(self.simulate(self.seeds(indices, seed=seed), frames))
+        whole = self.simulate(self.seeds(indices, seed=seed), frames + reach)
+        if not reach:
+            return self.render(whole)
+        at = np.arange(frames) + reach - (np.arange(frames) < anchor) * gaps(indices, seed, reach)[:, None]
+        return self.render(Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole))
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""
