@@ -15,7 +15,7 @@ from PIL import Image
 from unspool import config, flops, store
 from unspool.blend import AlphaBlend
 from unspool.codec import Pixels
-from unspool.context import Tokens
+from unspool.context import Channels, Tokens
 from unspool.errors import UserError
 from unspool.explain import check, explain, explain_dict, levels_picture
 from unspool.memory import Window
@@ -84,8 +84,10 @@ def test_flops_are_those_of_a_real_run(recipe: str) -> None:
 
 @pytest.mark.parametrize(("solver", "per_step"), [(euler, 1), (midpoint, 2)])
 @pytest.mark.parametrize("schedule", [Staircase(8, CHUNK), Staircase(8, CHUNK, Fraction(1, 4)), Staircase(4, CHUNK, 0, 3)])
-def test_evaluations_are_those_of_a_rollout(solver: Callable, per_step: int, schedule: Staircase) -> None:
-    whole = system(solver=solver, schedule=schedule)
+@pytest.mark.parametrize("window", [WINDOW, 0])
+def test_evaluations_are_those_of_a_rollout(solver: Callable, per_step: int, schedule: Staircase, window: int) -> None:
+    task = TeacherForcing(CHUNK, 2, law=Independent(CHUNK))
+    whole = system(solver=solver, schedule=schedule, window=window, context=Channels(1), objective=task)
     told = explain_dict(whole, measure=False)
     called = []
 
@@ -104,8 +106,28 @@ def test_evaluations_are_those_of_a_rollout(solver: Callable, per_step: int, sch
     asked = told["evaluations"]
     assert asked["calls_per_step"] == per_step
     assert len(called) == asked["denoise_calls_per_chunk"]
-    assert (len(called) + 1) / schedule.plan().hop == asked["calls_per_frame"]
-    assert sum(called) / schedule.plan().hop + TOKENS == asked["token_forwards_per_frame"]
+    kept = int(window > 0)  # only then does remembering call the network
+    assert asked["remember_calls_per_chunk"] == kept
+    assert (len(called) + kept) / schedule.plan().hop == asked["calls_per_frame"]
+    assert sum(called) / schedule.plan().hop + kept * TOKENS == asked["token_forwards_per_frame"]
+
+
+def test_what_cannot_be_seen_in_training_is_refused_or_told() -> None:
+    task = TeacherForcing(CHUNK, 2, law=Independent(CHUNK))
+    anchored = system(context=Channels(2, anchor=1), window=0, objective=task)
+    assert not check(anchored)
+    for change, said in [
+        ({"reach": 8}, "there is none"), ({"reach": 10**6, "anchor": 1}, "at most"),
+        ({"objective": TeacherForcing(CHUNK, 2, 0.1)}, "nothing is kept"),
+    ]:  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            check(dataclasses.replace(anchored, **change))
+    with pytest.raises(UserError, match="set it to 2"):
+        check(system(context=Channels(1, anchor=3), objective=task))
+    assert any("train on longer clips" in line for line in check(system(context=Channels(11), window=0, objective=task)))
+    told = explain(dataclasses.replace(anchored, anchor=1, reach=60), measure=False)
+    assert "the 2 newest frames beside; the first 1 of the video beside, for ever" in told
+    assert "up to 60 frames (2 s) before the clip" in told
 
 
 def test_state_is_that_of_a_long_rollout() -> None:
@@ -196,8 +218,9 @@ def test_what_cannot_work_is_refused(make: Callable[[], System], fix: str) -> No
 
 
 def test_what_is_unwise_is_told() -> None:
-    assert any("nothing carries the past" in line for line in check(system(window=0)))
-    assert not any("nothing carries the past" in line for line in check(system(window=0, context=Tokens(2))))
+    alone = {"window": 0, "objective": TeacherForcing(CHUNK, 2)}
+    assert any("nothing carries the past" in line for line in check(system(**alone)))
+    assert not any("nothing carries the past" in line for line in check(system(context=Tokens(2), **alone)))
     assert any("never saw that" in line for line in check(system(schedule=Staircase(8, CHUNK, lag=Fraction(1, 2)))))
     assert any("train on longer clips" in line for line in check(system(window=30)))
     assert check(system()) == []

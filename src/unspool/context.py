@@ -4,7 +4,7 @@ in front of the flight. `Channels`: they, and the first frames of all as an anch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import torch
 
@@ -12,7 +12,8 @@ from unspool.types import State, Video
 
 
 class Context(Protocol):
-    """The last clean frames of a video, kept in a state {"last": (B, n, C, H, W), "count": (B,)} where there are any."""
+    """Clean frames of a video, kept in a state {"last": (B, n, C, H, W), "count": (B,)} where there are any; with an anchor
+    "first" (B, m, C, H, W) as well. `count` stops at the most that anyone asks for."""
 
     @property
     def frames(self) -> int:
@@ -37,6 +38,10 @@ class Context(Protocol):
         """The state after these clean frames (B, T, C, H, W)."""
         ...
 
+    def anchored(self, first: Video, state: State) -> State:
+        """The state of a video that began with these frames, nothing newer being known."""
+        ...
+
     def channels(self, state: State, clean: Video | None = None) -> Video | None:
         """What stands beside each of these clean frames (B, T, C, H, W) and beside the frame after them, newest last:
         (B, T + 1, beside * C, H, W); None where nothing does."""
@@ -48,15 +53,18 @@ class Context(Protocol):
 class Cached:
     """No frame rides along: the past enters through the memories alone, computed once (a key/value cache, a recurrence)."""
 
-    frames: int = 0
-    newest: int = 0
-    beside: int = 0
+    frames: ClassVar[int] = 0
+    newest: ClassVar[int] = 0
+    beside: ClassVar[int] = 0
 
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
         return {}
 
     def remember(self, clean: Video, state: State) -> State:
         return {}
+
+    def anchored(self, first: Video, state: State) -> State:
+        return state
 
     def channels(self, state: State, clean: Video | None = None) -> Video | None:
         return None
@@ -68,14 +76,17 @@ class Tokens:
     """The last `frames` clean frames stand in front of the flight as tokens at level 0, computed anew in each evaluation."""
 
     frames: int
-    newest: int = 0
-    beside: int = 0
+    newest: ClassVar[int] = 0
+    beside: ClassVar[int] = 0
 
     def start(self, batch: int, shape: tuple[int, int, int], *, device: torch.device, dtype: torch.dtype) -> State:
         return _empty(batch, self.frames, shape, device, dtype)
 
     def remember(self, clean: Video, state: State) -> State:
         return _rolled(clean, state, self.frames)
+
+    def anchored(self, first: Video, state: State) -> State:
+        return state
 
     def channels(self, state: State, clean: Video | None = None) -> Video | None:
         return None
@@ -87,13 +98,13 @@ class Channels:
     """The last `newest` clean frames are channels beside each frame: of a noisy frame those before its flight, of a clean frame
     those before itself; zeros where there are none (the local context of LGC-VD, 2306.02562, without its position masks).
 
-    anchor: the first frames of the video stay beside all others for ever, so that what must not change has a witness that no
-    error has touched (what an attention sink is to a cache, 2309.17453).
+    anchor: the first frames of the video stay beside all others for ever, so that what must not change stands
+    where no error can touch it.
     """
 
     newest: int
     anchor: int = 0
-    frames: int = 0
+    frames: ClassVar[int] = 0
 
     @property
     def beside(self) -> int:
@@ -111,6 +122,9 @@ class Channels:
         fills = (slot >= 0) & (slot < clean.shape[1])
         found = clean[torch.arange(len(clean), device=clean.device)[:, None], slot.clamp(0, clean.shape[1] - 1)]
         return {**after, "first": torch.where(fills[..., None, None, None], found.to(state["first"]), state["first"])}
+
+    def anchored(self, first: Video, state: State) -> State:
+        return {**self.remember(first, state), "last": state["last"]}
 
     def channels(self, state: State, clean: Video | None = None) -> Video | None:
         if not self.beside:

@@ -1,8 +1,8 @@
 """The systems, ten lines each: a function of named settings that returns a `System`.
 
-The recipes share one backbone, so weights trained by one load in the others wherever shapes fit: they differ in what is
-noisy when, in training and in use. The first line of a docstring is the summary that `unspool recipes` prints; `Source:` says
-whose idea it is, what of it was read and what is ours.
+The recipes share one backbone, so weights trained by one load in the others where `size`, `patch`, `components`, `channels` and
+`anchor` agree: they differ in what is noisy when, in training and in use. The first line of a docstring is the summary that
+`unspool recipes` prints; `Source:` says whose idea it is, what of it was read and what is ours.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def frame_by_frame(
     steps: Count = 8,
     frames: Count = 14,
     reach: Natural = 128,
-    shift: Positive = 3.0,
+    shift: Positive = 1.0,
     context_noise: Share = 0.0,
     resample: Share = 0.5,
     resample_level: Share = 0.8,

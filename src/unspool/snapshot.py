@@ -61,7 +61,13 @@ def load_rollout(path: Path, model: VideoModel) -> Saved:
         branch = parts
         for step in hollow.split("."):
             branch = branch.setdefault(step, {})
-    return Saved(Rollout(**parts), json.loads(header["notes"]))
+    rollout = Rollout(**parts)
+    seed, held = rollout.state["seed"], store.flatten(rollout.state)
+    fresh = store.flatten(model.start(len(seed), seed=seed, device="cpu", dtype=rollout.window.dtype))
+    odd = held.keys() ^ fresh.keys() or {name for name, leaf in fresh.items() if leaf.shape != held[name].shape}
+    if odd:
+        raise UserError(f"{path} was saved by another kind of model ({min(odd)} does not fit): begin anew")
+    return Saved(rollout, json.loads(header["notes"]))
 
 
 def _hollow(state: State, prefix: str = "") -> list[str]:

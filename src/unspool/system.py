@@ -34,7 +34,8 @@ class Objective(Protocol):
 class System:
     """model, and how it is trained (objective, on clips of `frames`), rolled out (schedule, solver) and shown (codec).
 
-    anchor, reach: the first `anchor` frames of a training clip lie up to `reach` frames before the others.
+    anchor, reach: a training clip comes with `anchor` frames from up to `reach` frames before it, as what its video began with;
+    reach 0: clips are beginnings.
     """
 
     model: VideoModel

@@ -19,7 +19,7 @@ from unspool.errors import UserError
 from unspool.explain import check
 from unspool.system import System
 from unspool.train import loop
-from unspool.train.run import Journal, describe, flops_per_clip, hardware, locked, versions
+from unspool.train.run import Journal, clips_for, describe, flops_per_clip, hardware, locked, versions
 
 Report = Callable[[loop.Trainer, dict[str, float]], None]
 
@@ -105,7 +105,7 @@ def prepare(job: Job) -> Prepared:
     data, held_out = _sources(settings, system)
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
-    description = describe(settings.data, data, system.frames, options.seed)
+    description = describe(settings.data, data, system, options.seed)
     return Prepared(job, system, data, held_out, description, flops_per_clip(system).total * options.batch, warnings)
 
 
@@ -157,11 +157,12 @@ def steps_within(job: Job, seconds: float) -> int:
     settings = job.settings
     assert settings.data is not None
     trainer = loop.Trainer(settings.build(), settings.train)
-    source, frames, batch = _sources(settings, trainer.system)[0], trainer.system.frames, settings.train.batch
+    source, batch = _sources(settings, trainer.system)[0], settings.train.batch
     taken = []
     for step in range(8):
         begun = time.perf_counter()
-        trainer.train_step(source(np.arange(step * batch, (step + 1) * batch, dtype=np.int64), frames))
+        indices = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
+        trainer.train_step(clips_for(trainer.system, source, indices, settings.train.seed))
         taken.append(time.perf_counter() - begun)
     return max(1, int(seconds / float(np.median(taken[3:]))))
 

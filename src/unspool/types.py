@@ -45,7 +45,9 @@ class Cond(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None."""
+    """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None; first: (B, A, C, H, W),
+    the frames that their videos began with, some time before, or None where the clips are the beginning."""
 
     frames: Video
     control: Tensor | None = None
+    first: Video | None = None

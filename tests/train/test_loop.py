@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from unspool import store
 from unspool.blend import AlphaBlend, Blend
 from unspool.codec import Pixels
+from unspool.context import Channels
 from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
@@ -31,16 +32,25 @@ OPTIONS = TrainOptions(steps=6, batch=2, warmup=2, save_every=2, log_every=1, va
 CONFIG = {"recipe": "of this test"}
 
 
-def source(indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
-    drawn = [np.random.default_rng((seed, int(i))).integers(0, 256, (frames, 4, 4, 3), dtype=np.uint8) for i in indices]
+def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray:
+    shape = (anchor + frames, 4, 4, 3)
+    drawn = [np.random.default_rng((seed, int(i), reach)).integers(0, 256, shape, dtype=np.uint8) for i in indices]
     return np.stack(drawn)
 
 
 def system(objective: Objective | None = None) -> System:
     torch.manual_seed(0)
     model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, chunk=2, memories=lambda: [Window(16, 1, 2)])
-    objective = objective or TeacherForcing(2, 2, 0.2, 0.5, Independent(2, 3.0))
+    objective = objective or TeacherForcing(2, 2, 0.2, 0.5, law=Independent(2, 3.0))
     return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, objective, 6)
+
+
+def anchored() -> System:
+    """Nothing is kept but channels; clips come with an older frame, and half of them go on from the model's own frames."""
+    torch.manual_seed(0)
+    context = Channels(2, anchor=1)
+    model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, memories=lambda: [Window(16, 1, 0)], context=context)
+    return System(model, Pixels(), AlphaBlend(), Staircase(2), euler, TeacherForcing(resample=0.5), 6, anchor=1, reach=9)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -59,7 +69,8 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("killed_at", [1, 3, 4, 5])
-def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, bf16: bool, killed_at: int) -> None:
+@pytest.mark.parametrize("system", [system, anchored], ids=lambda make: make.__name__)
+def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, bf16: bool, killed_at: int, system: Callable[[], System]) -> None:
     """Bit for bit: weights, averages, optimiser, losses; whatever the global generator did meanwhile. Steps since the last
     checkpoint are walked again, and their lines in metrics.jsonl are not told twice."""
     options = replace(OPTIONS, bf16=bf16)

@@ -61,8 +61,7 @@ def run(options: argparse.Namespace) -> None:
     _check_world(options.data or DATA)
     model = options.model if options.size is None else str(_train(options))
     checkpoint = hub.find(model)
-    options.data = options.data or checkpoint.config.get("data") or DATA
-    _check_world(options.data)
+    options.data = options.data or _world_of(checkpoint.config)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     system = config.rollout_options(given).apply(hub.load(checkpoint))
     if options.bf16:
@@ -88,6 +87,14 @@ def run(options: argparse.Namespace) -> None:
     }  # fmt: skip
     report = _judge(options, system, np.concatenate(keep, 1), paths, facts)
     _close(options, report, facts)
+
+
+def _world_of(config: dict[str, Any]) -> str:
+    """The world that a model was trained on."""
+    data = str(config.get("data") or DATA)
+    if data.partition(":")[0] not in WORLDS:
+        raise UserError(f"this model was trained on {data}: name a world to judge it by (--data duel), or use `unspool sample`")
+    return data
 
 
 def _check_world(data: str) -> None:

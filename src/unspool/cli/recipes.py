@@ -50,11 +50,15 @@ def row_of(name: str) -> dict[str, Any]:
     with torch.device("meta"):
         system = recipes.RECIPES[name]()
     law = getattr(system.objective, "law", None)
-    memories = [f"{type(m).__name__.lower()} {getattr(m, 'frames', '')}".strip() for m in _memories(system.model)]
+    memories = [f"{type(m).__name__.lower()} {getattr(m, 'frames', '')}".strip() for m in _memories(system.model) if m.keeps]
+    context = getattr(system.model, "context", None)
+    beside = {"newest": context.newest, "first": context.beside - context.newest} if context else {}
     return {
         "recipe": name, "what it does": text.partition("\n")[0], "lag": f"{float(system.schedule.lag):g}",
         "chunk": system.schedule.chunk, "levels": type(law).__name__.lower() if law else "-",
-        "memory": " + ".join(memories) or "-", "source": " ".join(source.split()).removeprefix("Source: ").partition(":")[0],
+        "memory": " + ".join(memories) or "-",
+        "channels": " + ".join(f"{name} {count}" for name, count in beside.items() if count) or "-",
+        "source": " ".join(source.split()).removeprefix("Source: ").partition(":")[0],
     }  # fmt: skip
 
 

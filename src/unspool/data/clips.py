@@ -13,14 +13,16 @@ from unspool.noise import fold, uniform
 class ClipSource(Protocol):
     """Clips by global sample index: (B,) int64 -> (B, frames, H, W, 3) uint8, a pure function of (seed, index).
 
-    anchor, reach: the first `anchor` frames of each clip lie up to `reach` frames further back in its video (see `gaps`).
+    anchor, reach: in front of each clip stand `anchor` frames more, those from up to `reach` frames before its first (see
+    `gaps`): (B, anchor + frames, H, W, 3).
     """
 
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray: ...
 
 
 def gaps(indices: np.ndarray, seed: int, reach: int) -> np.ndarray:
-    """(B,) frames left out behind the anchor: none in a quarter of the clips, else uniform in 0 .. reach."""
+    """(B,) how many frames before a clip its anchor begins: 0 in a quarter of the clips (then it is the clip's own beginning),
+    else uniform in 0 .. reach."""
     key = fold(torch.tensor(seed), torch.as_tensor(np.asarray(indices), dtype=torch.int64))
     u = uniform(fold(key, 0x9A9), 1)[:, 0].double().numpy()
     return np.floor(np.maximum(0, (u - 0.25) / 0.75) * (reach + 1)).astype(np.int64)

@@ -100,15 +100,15 @@ class VideoFolder:
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray:
         """Clips of the global sample indices (B,) int64: (B, frames, size, size, 3) uint8, a copy.
 
-        anchor, reach: the first `anchor` frames come from up to `reach` frames before the others, as far as the video goes.
+        anchor, reach: `anchor` frames more stand in front, from up to `reach` frames before, as far as the video goes.
         """
-        clips = np.empty((len(indices), frames, self.size, self.size, 3), np.uint8)
+        clips = np.empty((len(indices), anchor + frames, self.size, self.size, 3), np.uint8)
         back = gaps(indices, seed, reach)
         for clip, video, start, gap in zip(clips, *self.where(indices, frames, seed=seed), back, strict=True):
             entry = self.videos[video]
             whole, first = _mapped(entry.cached, entry.frames, self.size), max(0, start - gap)
             clip[:anchor] = whole[first : first + anchor]
-            clip[anchor:] = whole[start + anchor : start + frames]
+            clip[anchor:] = whole[start : start + frames]
         return clips
 
     def where(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

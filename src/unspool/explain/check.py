@@ -9,6 +9,9 @@ from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, TeacherForcing
 
+MOST_REACH = 10_000
+"""Frames; a world has to simulate them for each clip."""
+
 
 def check(system: System) -> list[str]:
     """What a user should think twice about, a line each. Raises UserError for a system that cannot work."""
@@ -41,7 +44,8 @@ def check(system: System) -> list[str]:
 
 def _check_training(system: System) -> tuple[list[str], int | None]:
     """Warnings, and the number of noisy frames that a training pass has in flight, None where the objective is a stranger."""
-    task, warnings = system.objective, []
+    task = system.objective
+    warnings: list[str] = []
     if isinstance(task, DiffusionForcing):
         flight, groups = system.frames - task.first, 1
     elif isinstance(task, TeacherForcing):
@@ -53,11 +57,29 @@ def _check_training(system: System) -> tuple[list[str], int | None]:
             f"training clips of {system.frames} frames are too short for {task.first} context frames and one group of "
             f"{max(flight, 1)}; set frames to at least {task.first + max(flight, 1)}"
         )
-    window = max((memory.frames for memory in windows(system.model)), default=0)
     longest = task.first + (groups - 1) * flight if isinstance(task, TeacherForcing) else system.frames - 1
+    return [*warnings, *_check_past(system, task.first, longest)], flight
+
+
+def _check_past(system: System, first: int, longest: int) -> list[str]:
+    """What is to be seen of the past, against what training shows of it: `first` frames at least, `longest` at most."""
+    model, warnings = system.model, list[str]()
+    window = max((memory.frames for memory in windows(model)), default=0)
     if longest < window:
         warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
-    return warnings, flight
+    if system.reach and not system.anchor:
+        raise UserError("reach says how old an anchor may be, and there is none; set anchor to 1, or reach to 0")
+    if system.reach > MOST_REACH:
+        raise UserError(f"reach is at most {MOST_REACH} frames, not {system.reach}: a world simulates them all for each clip")
+    if isinstance(model, VideoTransformer):
+        newest, anchor = model.context.newest, model.context.beside - model.context.newest
+        if longest < newest:
+            warnings.append(f"training shows {longest} frames of the past, {newest} are channels: train on longer clips")
+        if anchor > first and not system.reach:
+            raise UserError(f"an anchor of {anchor} is longer than the {first} frames a clip begins with; set it to {first}")
+        if not model.keeps and getattr(system.objective, "context_noise", False):
+            raise UserError("context noise is told through what a memory keeps, and nothing is kept; set context_noise to 0")
+    return warnings
 
 
 def windows(model: VideoModel) -> list[Window]:

@@ -65,6 +65,7 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
     clip = flops_per_clip(system)
     decode = _decode_flops(system, plan.hop)
     frame = (calls * denoise.total + remember.total + decode) / plan.hop
+    kept = int(remember.total > 0)  # where nothing is kept, no network is called to remember
     window = max((memory.frames for memory in windows(model)), default=0)
     after = verbs.remember(verbs.remember(state, 2 * window + 8))
     figures = {
@@ -75,9 +76,9 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "mask": columns,
         "evaluations": {
             "solver_steps_per_chunk": len(plan.loop) - 1, "calls_per_step": per_step, "denoise_calls_per_chunk": calls,
-            "remember_calls_per_chunk": 1, "frames_per_chunk": plan.hop, "calls_per_frame": (calls + 1) / plan.hop,
+            "remember_calls_per_chunk": kept, "frames_per_chunk": plan.hop, "calls_per_frame": (calls + kept) / plan.hop,
             "tokens_per_frame": tokens["frame"],
-            "token_forwards_per_frame": calls * tokens["flight"] / plan.hop + tokens["frame"],
+            "token_forwards_per_frame": calls * tokens["flight"] / plan.hop + kept * tokens["frame"],
         },
         "latents": list(model.shape), "codec": type(system.codec).__name__,
         "codec_parameters": sum(p.numel() for _, p in system.codec.named_parameters()),
@@ -93,7 +94,8 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "state": {"bytes": store.size(state), "growth_bytes": store.size(after) - store.size(state)},
         "window": {
             "frames": window, "seconds": window / fps, "reach_frames": sum(memory.frames for memory in windows(model)),
-            "clip_frames": system.frames, "clip_seconds": system.frames / fps, "fps": fps,
+            "newest": 0 if columns is None else columns["newest"], "anchor": 0 if columns is None else columns["anchor"],
+            "reach": system.reach, "clip_frames": system.frames, "clip_seconds": system.frames / fps, "fps": fps,
         },
         "first_frame": {"denoise_calls": first_calls, "flops": first_calls * denoise.total},
         "warnings": warnings,

@@ -116,7 +116,7 @@ def _costs(told: dict[str, Any]) -> list[str]:
     grows = "the same at any length" if state["growth_bytes"] == 0 else f"GROWS by {_bytes(state['growth_bytes'])}"
     frames, calls = "1 frame" if hop == 1 else f"{hop} frames", asked["denoise_calls_per_chunk"]
     rows = {
-        f"to emit {frames}": f"{steps} solver steps, {calls} network calls and 1 to remember",
+        f"to emit {frames}": f"{steps} solver steps, {calls} network calls and {asked['remember_calls_per_chunk']} to remember",
         "per emitted frame": f"{asked['calls_per_frame']:.4g} network calls, {asked['token_forwards_per_frame']:.4g} "
         f"token-forwards ({asked['tokens_per_frame']} tokens a frame, remembering included)",
         "before the first frame": f"{first['denoise_calls']} network calls, {_si(first['flops'])}FLOP",
@@ -125,10 +125,26 @@ def _costs(told: dict[str, Any]) -> list[str]:
         "training": f"{_si(cost['training_clip'])}FLOP a clip of {window['clip_frames']} frames "
         f"({window['clip_seconds']:.2g} s), {_si(cost['training_step'])}FLOP a step of {cost['batch']} clips",
         "state": f"{_bytes(state['bytes'])}, {grows}",
-        "window": f"{window['frames']} frames, {window['seconds']:.2g} s at {window['fps']:g} fps; "
-        f"through all layers it can reach {window['reach_frames']} frames back",
+        "what it sees": _sight(window) or "nothing of the past",
     }
+    if window["reach"]:
+        seconds = window["reach"] / window["fps"]
+        rows["anchors in training"] = f"up to {window['reach']} frames ({seconds:.2g} s) before the clip"
     return ["Cost", *(f"  {key:<24}{value}" for key, value in rows.items())]
+
+
+def _sight(window: dict[str, Any]) -> str:
+    parts = []
+    if window["frames"]:
+        parts.append(
+            f"a window of {window['frames']} frames, {window['seconds']:.2g} s at {window['fps']:g} fps; "
+            f"through all layers it can reach {window['reach_frames']} frames back"
+        )
+    if window["newest"]:
+        parts.append(f"the {window['newest']} newest frames beside")
+    if window["anchor"]:
+        parts.append(f"the first {window['anchor']} of the video beside, for ever")
+    return "; ".join(parts)
 
 
 def _machine(told: dict[str, Any]) -> list[str]:

@@ -180,6 +180,9 @@ class VideoTransformer(VideoModel):
         blocks[str(last)] = self.blocks[last].commit(x, state["blocks"][str(last)], cond, mods)
         return {**after, "blocks": blocks}
 
+    def anchored(self, first: Video, state: State) -> State:
+        return {**state, "context": self.context.anchored(first, state["context"])}
+
     def reader(self, state: State) -> Reader:
         views = [block.prepare(state["blocks"][str(b)], self.grid) for b, block in enumerate(self.blocks)]
         beside = self.context.channels(state["context"])
@@ -217,39 +220,39 @@ class VideoTransformer(VideoModel):
     ) -> tuple[Video, State]:
         if self.context.frames:  # the obvious loop
             return super().forward(clean, x, level, starts, state, context_level=context_level, control=control)
-        context_level = clean.new_zeros(clean.shape[:2]) if context_level is None else context_level
+        fresh, zero = state is None, torch.zeros(len(x), device=x.device, dtype=torch.int64)
+        state = self.start(len(x), seed=zero, device=x.device, dtype=x.dtype) if state is None else state
         clean_control, noisy_control = None, None
         if control is not None:
             columns = torch.tensor(starts, device=x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
             clean_control, noisy_control = control[:, : clean.shape[1]], control[:, columns]
         emb, mods, last = self._embed(level, noisy_control)
         cond = Cond(emb, self.grid, self.order(x.shape[2]))
-        context = self.context.start(len(x), self.shape, device=x.device, dtype=x.dtype) if state is None else state["context"]
-        local = self.context.channels(context, clean)
+        local = self.context.channels(state["context"], clean)
         beside = None if local is None else local[:, list(starts), None]
-        tokens = self._patches(x, beside)
-        if state is None:
-            zero = torch.zeros(len(x), device=x.device, dtype=torch.int64)
-            state = {"at": zero, "seed": zero}
-        blocks: State = {}
+        tokens, blocks = self._patches(x, beside), state["blocks"]
         if self.keeps:
+            context_level = clean.new_zeros(clean.shape[:2]) if context_level is None else context_level
             clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
             conds = Cond(clean_emb, self.grid, tuple(range(clean.shape[1]))), cond
             kept = self._patches(clean, None if local is None else local[:, :-1])
-            for i, block in enumerate(self.blocks):
-                states = state["blocks"][str(i)] if "blocks" in state else None
-                kept, tokens, blocks[str(i)] = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
-        else:  # no group depends on another: they are flights of one large batch
-            folded, told = cond._replace(emb=emb.flatten(0, 1)), mods.flatten(0, 1)
-            tokens = tokens.flatten(0, 1)
-            for i, block in enumerate(self.blocks):
-                nothing = block.start(len(tokens), grid=self.grid, device=x.device, dtype=tokens.dtype)
-                blocks[str(i)] = {name: {k: t[: len(x)] for k, t in part.items()} for name, part in nothing.items()}
-                tokens = block.read(tokens, block.prepare(nothing, self.grid), folded, told)
-            tokens = tokens.unflatten(0, x.shape[:2])
-        context = self.context.remember(clean, context)
-        after = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}
-        return self._velocity(tokens, x, level, last, beside), after
+            for b, block in enumerate(self.blocks):
+                states = None if fresh else state["blocks"][str(b)]
+                kept, tokens, after = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
+                blocks = {**blocks, str(b): after}
+        else:
+            tokens = self._apart(tokens, cond, mods)
+        context = self.context.remember(clean, state["context"])
+        state = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}
+        return self._velocity(tokens, x, level, last, beside), state
+
+    def _apart(self, groups: Tokens, cond: Cond, mods: Tensor) -> Tokens:
+        """Where nothing is kept, no group depends on another: they are flights of one large batch."""
+        x, mods, cond = groups.flatten(0, 1), mods.flatten(0, 1), cond._replace(emb=cond.emb.flatten(0, 1))
+        for block in self.blocks:
+            nothing = block.start(len(x), grid=self.grid, device=x.device, dtype=x.dtype)
+            x = block.read(x, block.prepare(nothing, self.grid), cond, mods)
+        return x.unflatten(0, groups.shape[:2])
 
     # -- parts ----------------------------------------------------------------------------------------------------------
 

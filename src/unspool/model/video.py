@@ -36,6 +36,11 @@ class VideoModel(nn.Module, ABC):
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
         """The state after these clean frames (B, T, C, H, W); level (B, T) is the context noise they carry, told."""
 
+    def anchored(self, first: Video, state: State) -> State:
+        """The state of a video that began with these frames (B, T, C, H, W) some time ago, nothing newer being known: what
+        training starts from in the middle of a video. Without an anchor, and by default, that is the state as it was."""
+        return state
+
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices between layers, for optimisers that treat them apart; none unless a model says which."""
         return []

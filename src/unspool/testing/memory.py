@@ -103,6 +103,15 @@ def commit_leaves_the_state_of_write(make: MakeMemory) -> None:
         state = after
 
 
+def what_keeps_nothing_says_so(make: MakeMemory) -> None:
+    """`keeps` is False only where no clean frame changes the state: models then never show it one."""
+    memory = _ready(make)
+    before = _start(memory)
+    x, cond = _clean(1, 3)
+    if not memory.keeps:
+        assert_equal(memory.write(x, before, cond)[1], before, "the state of a memory that keeps nothing")
+
+
 def future_leaks_nothing(make: MakeMemory) -> None:
     """By gradient, exactly zero: later clean frames, later chunks of a flight, other groups and other slots."""
     memory = _ready(make)
@@ -252,6 +261,7 @@ memory_kit: tuple[Check, ...] = (
     scan_equals_loop,
     write_in_pieces_equals_write_at_once,
     commit_leaves_the_state_of_write,
+    what_keeps_nothing_says_so,
     future_leaks_nothing,
     past_is_remembered,
     state_has_fixed_size,

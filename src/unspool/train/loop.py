@@ -29,7 +29,7 @@ from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.model.video import VideoModel
 from unspool.system import System
-from unspool.train.run import locked
+from unspool.train.run import clips_for, locked
 from unspool.types import Clip, Count, Natural, Positive, Share
 
 BLOCK = 4
@@ -102,7 +102,9 @@ class Trainer:
         return {name: float(value) for loss in losses for name, value in loss.logs.items()}
 
     def _losses(self, video: Tensor, key: Tensor) -> Iterator[Any]:
-        clip = Clip(self.system.codec.encode(video, {})[0])
+        before = self.system.anchor if self.system.reach else 0
+        first, frames = (self.system.codec.encode(part, {})[0] for part in video.split([before, video.shape[1] - before], 1))
+        clip = Clip(frames, first=first if before else None)
         losses = iter(self.system.objective(self.forward, self.system.blend, clip, key))
         while True:  # autocast keeps copies of the weights: it is left at each loss, before they take a step
             with torch.autocast(self.device.type, torch.bfloat16) if self.options.bf16 else nullcontext():
@@ -190,13 +192,6 @@ def load_weights(into: System | nn.Module, tensors: dict[str, Tensor], where: Pa
     with torch.no_grad():
         for name, p in wanted.items():
             p.copy_(tensors[name])
-
-
-def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> np.ndarray:
-    """The clips (B, T, H, W, 3) that a system is trained on; a source without `reach` will do where none is asked for."""
-    if not system.reach:
-        return source(indices, system.frames, seed=seed)
-    return source(indices, system.frames, seed=seed, anchor=system.anchor, reach=system.reach)
 
 
 def train(

@@ -5,20 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
 from unspool import noise as rng
-from unspool.blend import Blend, per_pixel
+from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.model.video import VideoModel
 from unspool.noise import FrameNoise
-from unspool.rollout import begin, stream
+from unspool.rollout import Rollout, stream
 from unspool.schedule import Independent, Law, Plan
 from unspool.system import Loss
-from unspool.types import Clip, Video
+from unspool.types import Clip, State, Video
 
 
 @final
@@ -47,8 +48,10 @@ class TeacherForcing:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no chunk of {self.chunk} after {self.first}")
         history = clip.frames[:, : starts[-1]]
         if self.resample and len(starts) > 1:
-            own = rng.uniform(rng.fold(key, 5), 1) < self.resample
-            history = torch.where(per_pixel(own), self._resampled(model, blend, clip, key, starts[-1]), history)
+            own = _rows(rng.uniform(rng.fold(key, 5), 1)[:, 0] < self.resample)
+            if len(own):
+                part = Clip(clip.frames[own], *(None if t is None else t[own] for t in clip[1:]))
+                history = history.index_copy(0, own, self._resampled(model, blend, part, key[own], starts[-1]).to(history))
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
         told = level if self.context_noise else None
@@ -56,19 +59,24 @@ class TeacherForcing:
 
     def _resampled(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, end: int) -> Video:
         """The clip's frames up to `end`, those after `first` as the model makes them from a noised copy of themselves."""
-        noise = FrameNoise(model.shape)
+        noise, row_of = FrameNoise(model.shape), torch.arange(len(key), device=key.device)[:, None]
+
+        def told(at: Tensor, frames: int, what: Tensor) -> Tensor:
+            return what[row_of, at[:, None] + torch.arange(frames, device=at.device)]
 
         def noised_truth(seed: Tensor, at: Tensor, frames: int, row: int = 0) -> Video:
-            columns = at[:, None] + torch.arange(frames, device=at.device)
-            truth = clip.frames[torch.arange(len(at), device=at.device)[:, None], columns]
-            level = truth.new_full((1, 1), self.resample_level)
-            return blend.blend(truth, noise(seed, at, frames, row).to(truth), level)
+            truth = told(at, frames, clip.frames)
+            return blend.blend(truth, noise(seed, at, frames, row).to(truth), truth.new_full((1, 1), self.resample_level))
 
         rows = torch.linspace(self.resample_level, 0, self.resample_steps + 1)[:, None].expand(-1, self.chunk)
         plan = Plan(rows[:1], rows, self.chunk, self.chunk, top=self.resample_level)
-        rollout = begin(model, clip.frames[:, : self.first], seed=rng.fold(key, 6))
-        chunks = stream(model, blend, plan, rollout, source=noised_truth, frames=end - self.first)
-        return torch.cat([clip.frames[:, : self.first], *(chunk.frames for chunk in chunks)], 1)
+        known = clip.frames[:, : self.first]
+        control = None if clip.control is None else clip.control[:, : self.first]
+        state = model.remember(known, _beginning(model, clip, rng.fold(key, 6)), control=control)
+        controls = None if clip.control is None else partial(told, what=clip.control)
+        rollout = Rollout(state, known[:, :0], known[:, :0], {})
+        chunks = stream(model, blend, plan, rollout, source=noised_truth, controls=controls, frames=end - self.first)
+        return torch.cat([known, *(chunk.frames for chunk in chunks)], 1)
 
 
 @final
@@ -95,11 +103,24 @@ def _denoising(
     noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
     level = law(rng.fold(key, 2), len(starts) * flight).unflatten(1, (len(starts), flight))
     x = blend.blend(target, noise, level)
-    velocity, _ = model(history, x, level, starts, context_level=history_level, control=clip.control)
+    state = None if clip.first is None else _beginning(model, clip, key)
+    velocity, _ = model(history, x, level, starts, state, context_level=history_level, control=clip.control)
     error = (velocity.float() - blend.target(target, noise, level)).square().mean((-1, -2, -3))
     noisy = (level > 0).float()
     value = (error * noisy).sum() / noisy.sum().clamp(min=1)
     return Loss(value, {"loss": value.detach()})
+
+
+def _rows(chosen: Tensor) -> Tensor:
+    """Indices of the rows where chosen (B,) is true; of all of them where there are shapes alone, when FLOPs are counted."""
+    return torch.arange(len(chosen), device="meta") if chosen.is_meta else chosen.nonzero()[:, 0]
+
+
+def _beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:
+    """The state before the clip: empty but for what its video began with."""
+    frames = clip.frames
+    state = model.start(len(frames), seed=seed, device=frames.device, dtype=frames.dtype)
+    return state if clip.first is None else model.anchored(clip.first, state)
 
 
 def _context_level(history: Video, key: Tensor, most: float) -> Tensor:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from unspool import __version__, flops, store
+from unspool.data import ClipSource
 from unspool.errors import UserError
 from unspool.system import System
 from unspool.types import Clip
@@ -99,12 +100,19 @@ def hardware() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
-def describe(data: str, source: Any, frames: int, seed: int) -> dict[str, Any]:
+def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> np.ndarray:
+    """The clips (B, anchor + T, H, W, 3) of a system's training; a source need not know `reach` where none is asked for."""
+    if not system.reach:
+        return source(indices, system.frames, seed=seed)
+    return source(indices, system.frames, seed=seed, anchor=system.anchor, reach=system.reach)
+
+
+def describe(data: str, source: Any, system: System, seed: int) -> dict[str, Any]:
     """What was trained on: the name as typed, the source in words, and a hash of its first four clips.
 
     Raises UserError when the source cannot give clips of so many frames.
     """
-    clips = source(np.arange(4, dtype=np.int64), frames, seed=seed)
+    clips = clips_for(system, source, np.arange(4, dtype=np.int64), seed)
     words = repr(source)
     if videos := getattr(source, "videos", None):
         words = f"{len(videos)} videos, {sum(video.frames for video in videos)} frames"
@@ -114,7 +122,8 @@ def describe(data: str, source: Any, frames: int, seed: int) -> dict[str, Any]:
 def flops_per_clip(system: System) -> flops.Flops:
     """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone."""
     model = flops.on_meta(system.model)
-    clip = Clip(torch.empty(1, system.frames, *model.shape, device="meta"))
+    first = torch.empty(1, system.anchor, *model.shape, device="meta") if system.reach else None
+    clip = Clip(torch.empty(1, system.frames, *model.shape, device="meta"), first=first)
 
     def step() -> None:
         for loss in system.objective(model, system.blend, clip, torch.zeros(1, dtype=torch.int64, device="meta")):

@@ -99,13 +99,12 @@ class Duel:
     ) -> NDArray[np.uint8]:
         """Clips (B, frames, size, size, 3) of the global samples `indices` (B,): each a function of its index alone.
 
-        anchor, reach: the first `anchor` frames come from up to `reach` frames before the others.
+        anchor, reach: `anchor` frames more stand in front, from up to `reach` frames before.
         Pure in (world, seed, index): neither the batch nor the number of frames changes a byte of what is common.
         """
         whole = self.simulate(self.seeds(indices, seed=seed), frames + reach)
-        if not reach:
-            return self.render(whole)
-        at = np.arange(frames) + reach - (np.arange(frames) < anchor) * gaps(indices, seed, reach)[:, None]
+        begins = reach - gaps(indices, seed, reach)
+        at = np.concatenate([begins[:, None] + np.arange(anchor), np.tile(np.arange(frames) + reach, (len(begins), 1))], 1)
         return self.render(Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole))
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
