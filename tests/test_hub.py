@@ -64,6 +64,14 @@ def test_the_same_weights_under_another_recipe(folder):
     assert (loaded.schedule.chunk, loaded.schedule.steps, loaded.model.shape[1] > 0) == (1, 3, True)
 
 
+def test_a_setting_that_is_no_more_is_told(folder):
+    told = json.loads((folder / "config.json").read_text())
+    told["arguments"]["substitute"] = 0.5
+    (folder / "config.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"another version of unspool.*'substitute'"):
+        hub.from_pretrained(folder)
+
+
 def test_names_are_looked_for_here_then_among_the_shipped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "SHIPPED", tmp_path)
     monkeypatch.chdir(tmp_path.parent)
@@ -71,6 +79,20 @@ def test_names_are_looked_for_here_then_among_the_shipped(folder, tmp_path, monk
     assert hub.find("model").folder == tmp_path / "model"
     with pytest.raises(UserError, match="did you mean 'model'"):
         hub.find("modell")
+
+
+@pytest.mark.parametrize("name", hub.shipped())
+def test_what_ships_loads_and_streams(name):
+    system = hub.from_pretrained(name)
+    context = torch.zeros(1, 2, *system.model.shape)
+    chunks = stream(system.model, system.blend, system.schedule.plan(), begin(system.model, context, seed=1), frames=3)
+    assert all(torch.isfinite(chunk.frames).all() for chunk in chunks)
+    assert (hub.SHIPPED / name / "model.safetensors").stat().st_size <= 5_000_000
+    assert (hub.SHIPPED / name / "README.md").is_file()
+
+
+def test_something_ships():
+    assert "duel-64" in hub.shipped()
 
 
 def test_a_hub_id_is_asked_for_only_when_nothing_is_here(folder, tmp_path, monkeypatch):

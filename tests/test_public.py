@@ -10,7 +10,7 @@ import pytest
 
 import unspool
 
-HEAVY = {"PIL", "av", "huggingface_hub", "matplotlib", "numpy", "pydantic", "rich", "torch", "tyro"}
+HEAVY = {"PIL", "av", "huggingface_hub", "matplotlib", "numpy", "pydantic", "rich", "torch"}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -29,7 +29,7 @@ def test_import_takes_no_heavy_package() -> None:
 def test_using_the_core_takes_no_tool_of_the_command_line() -> None:
     loaded = loaded_by("import unspool; unspool.begin, unspool.stream, unspool.VideoTransformer, unspool.Staircase")
     assert "torch" in loaded
-    assert not loaded & {"PIL", "av", "matplotlib", "rich", "tyro"}
+    assert not loaded & {"PIL", "av", "matplotlib", "rich"}
 
 
 def test_names_are_sorted_and_listed() -> None:

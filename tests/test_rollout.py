@@ -45,6 +45,13 @@ CASES = {
     "redo": Staircase(2, 2, 0.5, redo=2),
 }
 SCHEDULES = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+KINDS: dict[str, dict[str, Any]] = {
+    "cached": {},
+    "tokens": {"context": Tokens(2)},
+    "channels": {"context": Channels(2)},
+    "anchored": {"context": Channels(1, anchor=3)},
+    "nothing kept": {"context": Channels(2, anchor=1), "window": 0},
+}
 
 
 def joined(chunks: list[Chunk]) -> Video:
@@ -77,9 +84,10 @@ def test_cut_and_resumed_is_uninterrupted(case: Staircase, cuts: list[int]) -> N
 
 
 @SCHEDULES
-def test_every_chunk_can_be_resumed_from_disk(case: Staircase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("context", [Tokens(1), Channels(2, anchor=5)], ids=["tokens", "anchored"])
+def test_every_chunk_can_be_resumed_from_disk(case: Staircase, context: Context, tmp_path: Path) -> None:
     """From each chunk's rollout, saved and loaded, the rest follows bit for bit: no chunk's value is changed by later ones."""
-    model = nano(context=Tokens(1))
+    model = nano(context=context)
     chunks = run(model, case, 12)
     whole = joined(chunks)
     done = 0
@@ -129,13 +137,13 @@ def banded(model: VideoTransformer) -> VideoTransformer:
 
 
 @SCHEDULES
-@pytest.mark.parametrize("context", [None, Tokens(2), Channels(2)], ids=["cached", "tokens", "channels"])
-def test_streamed_equals_the_slow_oracles(case: Staircase, context: Context | None) -> None:
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
+def test_streamed_equals_the_slow_oracles(case: Staircase, options: dict[str, Any]) -> None:
     """Far beyond the window of 3: against the dense banded mask, and against remembering the whole video for each chunk."""
-    model = nano() if context is None else nano(context=context)
+    model = nano(**options)
     fast = joined(run(model, case, 14))
     assert_close(fast, joined(run(Replayed(model), case, 14)), "replayed")
-    if context is None:
+    if not options:
         assert_close(fast, joined(run(banded(model), case, 14)), "banded")
 
 
@@ -210,9 +218,10 @@ def test_context_may_be_remembered_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("case", [CASES[name] for name in ("chunk by chunk", "two in flight", "redo")], ids=str)
-def test_state_is_as_large_at_frame_400_as_at_frame_20(case: Staircase) -> None:
+@pytest.mark.parametrize("kind", ["cached", "nothing kept"])
+def test_state_is_as_large_at_frame_400_as_at_frame_20(case: Staircase, kind: str) -> None:
     """A video a hundred times longer than the window of 3, every value the same size to the byte."""
-    model, plan = nano(std=0.1), case.plan()
+    model, plan = nano(std=0.1, **KINDS[kind]), case.plan()
     sizes, shown = {}, 4
     for chunk in stream(model, BLEND, plan, begin(model, video(4), seed=0, redo=plan.redo), frames=400):
         shown += chunk.frames.shape[1]

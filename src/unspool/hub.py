@@ -90,9 +90,10 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
     if recipe is None and _brings_code(named, checkpoint):
         raise UserError(f"{checkpoint.folder} brings its own recipe, {named}; read it, then name your copy as recipe")
     given = dict(settings.get("arguments") or {})
-    if recipe is not None:
-        known = {setting.name for setting in config.signature(recipes.find(recipe))}
-        given = {name: value for name, value in given.items() if name in known}
+    retired = given.keys() - {setting.name for setting in config.signature(recipes.find(named))}
+    if retired and recipe is None:
+        raise UserError(f"{checkpoint.folder} is of another version of unspool: recipe {named} has no {sorted(retired)[0]!r} here")
+    given = {name: value for name, value in given.items() if name not in retired}
     system = config.build(named, {**given, **arguments})
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)

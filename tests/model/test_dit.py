@@ -133,10 +133,10 @@ def test_later_chunks_leak_nothing_into_earlier_ones(options: dict[str, Any]) ->
         assert grad[0, :end].flatten(1).any(1).all(), f"frame {f} does not see all up to its chunk's end"
 
 
-@pytest.mark.parametrize("options", [KINDS["clean"], KINDS["tokens"], KINDS["channels"]], ids=["cached", "tokens", "channels"])
-def test_a_clean_frame_sees_no_later_one(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ["clean", "tokens", "channels", "channels and an anchor"])
+def test_a_clean_frame_sees_no_later_one(kind: str) -> None:
     """Every leaf of the state after frames 0 .. 4, by gradient, whatever is remembered afterwards in the same call."""
-    model = nano(window=8, **options)
+    model = nano(window=8, **KINDS[kind])
     clean = video(7).requires_grad_()
     state = model.remember(clean, filled(model, 0))
     for block in state["blocks"].values():
@@ -216,7 +216,7 @@ def test_everything_told_is_heard() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("context", [Tokens(2), Channels(2)], ids=str)
+@pytest.mark.parametrize("context", [Tokens(2), Channels(2), Channels(1, anchor=3)], ids=str)
 def test_state_bytes_do_not_grow(dtype: torch.dtype, context: Context) -> None:
     model = nano(context=context).to(dtype)
     state = model.start(2, seed=torch.tensor([1, 2]), device="cpu", dtype=torch.float32)

@@ -193,6 +193,16 @@ def test_the_share_of_clips_with_a_history_of_their_own() -> None:
     assert_close(model.clean, clips()[:, :6])
 
 
+def test_a_history_made_in_bfloat16_leaves_every_gradient() -> None:
+    """What the model computes without gradient must not stay in autocast's copies of its weights."""
+    model = watched()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(TeacherForcing(2, 2, resample=1.0), model, clips(), KEY)
+    value.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not missing, missing
+
+
 @pytest.mark.parametrize("objective", [TeacherForcing(4, 5), DiffusionForcing(8)], ids=str)
 def test_clips_that_are_too_short_are_refused(objective: Objective) -> None:
     with pytest.raises(UserError, match="clips of 8 frames hold no"):
