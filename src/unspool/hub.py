@@ -92,7 +92,7 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
     given = dict(settings.get("arguments") or {})
     retired = given.keys() - {setting.name for setting in config.signature(recipes.find(named))}
     if retired and recipe is None:
-        raise UserError(f"{checkpoint.folder} is of another version of unspool: recipe {named} has no {sorted(retired)[0]!r} here")
+        raise UserError(f"{checkpoint.folder} is of another version: recipe {named} has no setting {sorted(retired)[0]!r}")
     given = {name: value for name, value in given.items() if name not in retired}
     system = config.build(named, {**given, **arguments})
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
