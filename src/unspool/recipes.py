@@ -62,6 +62,7 @@ def chunk_by_chunk(
     context_noise: Share = 0.2,
     resample: Share = 0.0,
     resample_level: Share = 0.75,
+    resample_steps: Count = 2,
     anchor: Natural = 0,
     reach: Natural = 0,
     predict: Predict = "change",
@@ -75,7 +76,7 @@ def chunk_by_chunk(
     a channel and the prediction of the change since it.
     """
     model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor)
-    objective = TeacherForcing(chunk, 2, context_noise, resample, resample_level, law=Independent(chunk, shift))
+    objective = TeacherForcing(chunk, 2, context_noise, resample, resample_level, resample_steps, law=Independent(chunk, shift))
     schedule = Staircase(steps=steps, chunk=chunk)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
@@ -95,7 +96,8 @@ def frame_by_frame(
     shift: Positive = 1.0,
     context_noise: Share = 0.0,
     resample: Share = 0.5,
-    resample_level: Share = 0.8,
+    resample_level: Share = 1.0,
+    resample_steps: Count = 4,
     predict: Predict = "change",
 ) -> System:
     """One frame at a time, each denoised in full before the next begins, trained on its own errors.
@@ -107,7 +109,7 @@ def frame_by_frame(
     them as an anchor, up to `reach` frames older than the clip in training, and the prediction of the change.
     """
     model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
-    objective = TeacherForcing(1, 2, context_noise, resample, resample_level, law=Independent(1, shift))
+    objective = TeacherForcing(1, 2, context_noise, resample, resample_level, resample_steps, law=Independent(1, shift))
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
 
 

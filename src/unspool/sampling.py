@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from unspool import store
-from unspool.data import WORLDS, open_source
+from unspool.data import WORLDS, open_world
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.rollout import Rollout, begin, stream
@@ -63,8 +63,8 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
         raise UserError(f"context-frames is at least 1 and clip at least 0, not {frames} and {clip}")
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
-        source = open_source(where, size, "unseen" if split == "unseen" else "seen")
-        return Context(source(np.array([clip]), frames)[0], 30.0, f"{where}, {split} clip {clip}")
+        world = open_world(where, size, "unseen" if split == "unseen" else "seen")
+        return Context(world(np.array([clip]), frames)[0], float(world.fps), f"{where}, {split} clip {clip}")
     from unspool.data.video import probe, read_video
 
     path = _video_in(Path(where), clip) if Path(where).is_dir() else Path(where)

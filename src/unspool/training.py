@@ -91,8 +91,11 @@ class Prepared(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def prepare(job: Job) -> Prepared:
-    """Build and load everything. Raises UserError for what the user can mend."""
+def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prepared:
+    """Build and load everything. Raises UserError for what the user can mend.
+
+    decoded(done, total): called after each video of a folder, which are decoded on their first use.
+    """
     settings, options = job.settings, job.settings.train
     system = settings.build()
     warnings = tuple(check(system))
@@ -102,7 +105,7 @@ def prepare(job: Job) -> Prepared:
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
     assert settings.data is not None
-    data, held_out = _sources(settings, system)
+    data, held_out = _sources(settings, system, decoded)
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
     description = describe(settings.data, data, system, options.seed)
@@ -184,14 +187,16 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     store.write_aside(path, lambda aside: contact_sheet(rows, clip[:2], 30.0).save(aside, format="png"))
 
 
-def _sources(settings: Settings, system: System) -> tuple[ClipSource, ClipSource | None]:
+def _sources(
+    settings: Settings, system: System, decoded: Callable[[int, int], None] | None = None
+) -> tuple[ClipSource, ClipSource | None]:
     """Training clips, and held-out ones where there are any."""
     assert settings.data is not None
     size = sampling.picture_size(system)[0]
-    train = open_source(settings.data, size, "train")
+    train = open_source(settings.data, size, "train", decoded)
     held_out = None
     with suppress(UserError):  # a folder of one video has none to hold out
-        held_out = open_source(settings.data, size, "seen")
+        held_out = open_source(settings.data, size, "seen", decoded)
         held_out(np.arange(1, dtype=np.int64), system.frames)
     return train, held_out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
@@ -28,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
     try:
-        return _dispatch(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"unspool: {message}", file=sys.stderr)
+            return _dispatch(argv)
     except UserError as error:
         print(f"unspool: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

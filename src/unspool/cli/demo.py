@@ -14,7 +14,7 @@ from unspool.cli import VERBS
 from unspool.cli.parser import Parser, rollout_settings, set_threads
 from unspool.cli.progress import Bar, clock, size
 from unspool.cli.sample import figures_of
-from unspool.data import WORLDS
+from unspool.data import WORLDS, World
 from unspool.errors import UserError
 
 EXAMPLES = (
@@ -23,7 +23,7 @@ EXAMPLES = (
     "unspool demo --size nano --minutes 10 --out demo     # train from nothing first",
     "unspool demo --model runs/mine --data duel:fighters=1 --out demo",
 )
-FPS, UPSCALE, CONTEXT = 30.0, 4, 2
+UPSCALE, CONTEXT = 4, 2
 DATA = "duel:speed=0.5"  # what a nano model is trained on
 MOST_FRAMES = 20_000  # they are held in memory for the report; `sample` holds none
 
@@ -73,14 +73,14 @@ def run(options: argparse.Namespace) -> None:
     keep: list[np.ndarray] = []
     with Bar("frames", options.frames) as bar:
         done = sampling.write_futures(
-            system, rollout, options.frames, paths, fps=FPS, upscale=UPSCALE, facts=facts, keep=keep,
-            report=lambda at: bar(at.frames, figures_of(at, FPS)),
+            system, rollout, options.frames, paths, fps=clip.fps, upscale=UPSCALE, facts=facts, keep=keep,
+            report=lambda at: bar(at.frames, figures_of(at, clip.fps)),
         )  # fmt: skip
     if done.interrupted:
         raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}; there is no report")
     facts |= {
         "frames per second": round(done.frames / done.seconds, 1),
-        "times real time": round(done.frames / done.seconds / FPS, 2),
+        "times real time": round(done.frames / done.seconds / clip.fps, 2),
         "state": size(done.bytes), "parameters": sum(p.numel() for p in system.model.parameters()),
         "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)),
         "command": " ".join(["unspool", *sys.argv[1:]]),
@@ -106,33 +106,34 @@ def _judge(
     options: argparse.Namespace, system: Any, made: np.ndarray, paths: list[Path], facts: dict[str, Any]
 ) -> dict[str, Any]:
     """futures.mp4 (what really followed, then the futures side by side), the pictures and the report."""
-    from unspool.data import open_source
+    from unspool.data import open_world
     from unspool.data.video import VideoWriter
     from unspool.evaluate import side_by_side, write_report
     from unspool.sampling import picture_size
 
     print("judging against real video ...", file=sys.stderr, flush=True)
-    source = open_source(options.data, picture_size(system)[0], options.split)
+    world = open_world(options.data, picture_size(system)[0], options.split)
     count = 16 if options.frames <= 2000 else 8  # real clips for the band; they are held in memory
-    real = source(np.arange(options.clip, options.clip + count, dtype=np.int64), CONTEXT + options.frames)
+    real = world(np.arange(options.clip, options.clip + count, dtype=np.int64), CONTEXT + options.frames)
     joined = side_by_side(np.concatenate([real[:1, CONTEXT:], made]))
     together = options.out / "futures.mp4"
-    with VideoWriter(together, size=joined.shape[1:3], fps=FPS, upscale=UPSCALE) as out:
+    with VideoWriter(together, size=joined.shape[1:3], fps=world.fps, upscale=UPSCALE) as out:
         out.write(joined)
     videos = {"what really followed, and the futures": together}
     videos |= {f"future {k + 1}": path for k, path in enumerate(paths)}
     return write_report(
-        options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=FPS, facts=facts, videos=videos,
-        extra=_read(source, made, real[:, CONTEXT:]),
+        options.out, futures=made, real=real[:, CONTEXT:], context=real[0, :CONTEXT], fps=float(world.fps), facts=facts,
+        videos=videos, extra=_read(world, made, real[:, CONTEXT:]),
     )  # fmt: skip
 
 
-def _read(source: Any, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+def _read(world: World, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
     """What the state reader says of limbs and joints, where it can read: two fighters of `duel` at 64 x 64."""
+    from unspool.data.worlds.duel import Duel
     from unspool.evaluate.plausible import plausibility
     from unspool.evaluate.reader import load_reader
 
-    if source.fighters != 2 or made.shape[2:4] != (64, 64):
+    if not isinstance(world, Duel) or world.fighters != 2 or made.shape[2:4] != (64, 64):
         return {}
     read = load_reader()
     return dict(plausibility(read(made), read(real)))

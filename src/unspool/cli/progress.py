@@ -49,6 +49,23 @@ class Bar:
             self.live.stop()
 
 
+@final
+class Tally:
+    """A bar that begins with the first count and ends with the last: tally = Tally("videos"); tally(done, total)."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.bar: Bar | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = Bar(self.what, total, done - 1).__enter__()
+        self.bar(done, {})
+        if done == total:
+            self.bar.__exit__(None, None, None)
+            self.bar = None
+
+
 def clock(seconds: float) -> str:
     """3725.0 -> 1:02:05."""
     whole = round(seconds)

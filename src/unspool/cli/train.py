@@ -11,7 +11,7 @@ from typing import Any
 
 from unspool.cli import VERBS
 from unspool.cli.parser import Parser, set_threads
-from unspool.cli.progress import Bar
+from unspool.cli.progress import Bar, Tally
 
 EXAMPLES = (
     "unspool train chunk-by-chunk --data duel --out runs/duel --train.steps 4800",
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe, options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
         init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
     )  # fmt: skip
-    prepared = training.prepare(job)
+    prepared = training.prepare(job, Tally("videos decoded"))
     for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
         print(note, file=sys.stderr)
     steps, batch = job.settings.train.steps, job.settings.train.batch

@@ -4,39 +4,65 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from unspool.data.clips import ClipSource
+from unspool.data.clips import ClipSource, World
 from unspool.errors import UserError
 
-__all__ = ["WORLDS", "ClipSource", "open_source"]
+__all__ = ["WORLDS", "ClipSource", "World", "open_source", "open_world"]
 
-WORLDS = ("duel",)
+WORLDS = ("duel", "rooms")
 
 
-def open_source(data: str | Path, size: int, split: Literal["train", "test", "seen", "unseen"] = "train") -> ClipSource:
+def open_source(
+    data: str | Path,
+    size: int,
+    split: Literal["train", "test", "seen", "unseen"] = "train",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ClipSource:
     """A clip source by what a user types: `duel`, `duel:fighters=1,clutter=0`, or the path of a folder of videos.
 
     A world's name wins over a folder of that name; `./duel` is the folder. split: a world tells apart what was seen in
     training and what was not, a folder only train and test; "test" is a world's "unseen", and both "seen" and "unseen"
-    are a folder's "test". Raises UserError for an unknown world, option or folder.
+    are a folder's "test". on_progress(done, total) is called after each video that a folder decodes. Raises UserError
+    for an unknown world, option or folder.
     """
     if split not in ("train", "test", "seen", "unseen"):
         raise UserError(f"unknown split {split!r}: train, test, seen or unseen")
-    name, _, options = str(data).partition(":")
+    name = str(data).partition(":")[0]
     if isinstance(data, str) and name in WORLDS:
-        from unspool.data.worlds.duel import Duel
-
-        chosen: dict[str, Any] = {"size": size, "split": "unseen" if split == "test" else split}
-        return Duel(**chosen, **_options(data, options, Duel))
+        return open_world(data, size, "unseen" if split == "test" else split)
     if isinstance(data, str) and not Path(data).exists() and "/" not in data:
         near = difflib.get_close_matches(name, WORLDS, n=1, cutoff=0.4)
         meant = f"did you mean {near[0]!r}?" if near else f"worlds: {', '.join(WORLDS)}"
         raise UserError(f"{data!r} is neither a folder here nor a world; {meant}")
     from unspool.data.folder import VideoFolder
 
-    return VideoFolder(data, size, split="train" if split == "train" else "test")
+    return VideoFolder(data, size, split="train" if split == "train" else "test", on_progress=on_progress)
+
+
+def open_world(data: str, size: int, split: Literal["train", "seen", "unseen"] = "train") -> World:
+    """A world by what a user types, `duel:speed=0.5`. Raises UserError for an unknown option, or one out of range."""
+    name, _, options = data.partition(":")
+    world = _world(name)
+    chosen: dict[str, Any] = {"size": size, "split": split}
+    made: World = world(**chosen, **_options(data, options, world))
+    return made
+
+
+def _world(name: str) -> type:
+    match name:
+        case "duel":
+            from unspool.data.worlds.duel import Duel
+
+            return Duel
+        case "rooms":
+            from unspool.data.worlds.rooms import Rooms
+
+            return Rooms
+    raise UserError(f"there is no world {name!r}; there are: {', '.join(WORLDS)}")
 
 
 def _options(data: str, text: str, world: type) -> dict[str, Any]:

@@ -20,6 +20,15 @@ class ClipSource(Protocol):
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray: ...
 
 
+class World(ClipSource, Protocol):
+    """A procedural source, without end."""
+
+    @property
+    def fps(self) -> int:
+        """Frames a second of its clips."""
+        ...
+
+
 def gaps(indices: np.ndarray, seed: int, reach: int) -> np.ndarray:
     """(B,) how many frames before a clip its anchor begins: 0 in a quarter of the clips (then it is the clip's own beginning),
     else uniform in 0 .. reach."""

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .duel import Duel
+from .rooms import Rooms
 
-__all__ = ["Duel"]
+__all__ = ["Duel", "Rooms"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .hashing import uniform
+from ..hashing import uniform
 from .moves import MOVE, SCRIPT
 from .skeleton import ANGLES, JOINT, LIMITS, RADII, joint_positions
 from .splits import FAR, MIDDLE, NEAR, Split, background_choices, branch_table, colour_choices

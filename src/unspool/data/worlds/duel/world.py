@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from unspool.data.clips import gaps
 from unspool.errors import UserError
 
+from ..hashing import bits, mix
 from .captions import captions_of
-from .hashing import bits, mix
 from .render import render
 from .simulation import Keys, opening, step
 from .splits import SPLITS, Combinations, Split, combinations_of

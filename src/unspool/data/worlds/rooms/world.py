@@ -1,0 +1,80 @@
+"""The world `rooms`: what it can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspool.data.clips import gaps
+from unspool.errors import UserError
+
+from ..hashing import bits, mix
+from .layout import Layout, layouts
+from .raycast import render
+from .walk import Walk, walk
+
+Split = Literal["train", "seen", "unseen"]
+SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
+SIZES = (32, 64)
+
+
+class Episode(NamedTuple):
+    """Walks through plans: what is true of every frame."""
+
+    layout: Layout
+    walk: Walk
+
+
+@final
+@dataclass(frozen=True)
+class Rooms:
+    """Nine rooms with walls, floors and signs of their own, walked through by agents who go, look and come back: a world in
+    which remembering can be measured.
+
+    `size` pixels, `plans`: how many different floor plans training knows; `split`: `train`; `seen` (new walks through those
+    plans); `unseen` (walks through plans that training never shows). Raises `UserError` on anything else.
+    """
+
+    fps: ClassVar[int] = 15
+
+    size: Literal[32, 64] = 64
+    plans: int = 10_000
+    split: Split = "train"
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise UserError(f"rooms are drawn at 32 or 64 pixels, not {self.size}: set size to one of them")
+        if self.plans < 1:
+            raise UserError(f"rooms need at least one floor plan, not {self.plans}: set plans to 1 or more")
+        if self.split not in SPLITS:
+            raise UserError(f"rooms have no split {self.split!r}: use train, seen or unseen")
+
+    def episodes(self, seeds: NDArray[np.int64], frames: int) -> Episode:
+        """The walks with `seeds` (B,): each a function of (plans, split, its seed) alone, its beginning of any length."""
+        if frames < 1:
+            raise UserError(f"a walk lasts at least one frame, not {frames}: ask for frames >= 1")
+        keys = mix(np.asarray(seeds, np.int64).astype(np.uint64) * np.uint64(4) + np.uint64(SPLITS.index(self.split)))
+        plan = bits(keys, 1) % np.uint64(self.plans)
+        layout = layouts(mix(plan * np.uint64(2) + np.uint64(self.split == "unseen")))
+        return Episode(layout, walk(layout, keys, frames))
+
+    def render(self, episode: Episode) -> NDArray[np.uint8]:
+        """Views (B, T, size, size, 3) uint8."""
+        return render(episode.layout, episode.walk.poses, self.size)
+
+    def __call__(
+        self, indices: NDArray[np.int64], frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0
+    ) -> NDArray[np.uint8]:
+        """Clips of the global samples `indices`; see `unspool.data.ClipSource`."""
+        episode = self.episodes(self.seeds(indices, seed=seed), frames + reach)
+        begins = reach - gaps(indices, seed, reach)
+        at = np.concatenate([begins[:, None] + np.arange(anchor), np.tile(np.arange(frames) + reach, (len(begins), 1))], 1)
+        return render(episode.layout, np.take_along_axis(episode.walk.poses, at[..., None], 1), self.size)
+
+    def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+        """The seeds (B,) of the global samples `indices` (B,)."""
+        key = np.asarray(seed, np.int64).astype(np.uint64)
+        return (bits(key, np.atleast_1d(np.asarray(indices, np.int64))) >> np.uint64(3)).astype(np.int64)
