@@ -1,6 +1,6 @@
 """The whole of unspool in one file: train a small video diffusion model on a CPU, then let it dream for ever.
 
-    python examples/one_file.py     # about four minutes on one thread; writes one_file.gif and one_file.png
+    python examples/one_file.py     # about three minutes on one thread; writes one_file.gif and one_file.png
 
 A world of tumbling propellers, a transformer, its training, an endless rollout: two real frames go in, three futures come out.
 Names are the library's, and so are the numbers: a test loads these weights into unspool and compares. Read from top to bottom.
@@ -36,8 +36,7 @@ def world(batch: int, frames: int) -> Tensor:
         pace = pace.where(~bounces, -pace)
         spin = spin.where(~bounces.any(1), 0.5 * torch.rand(batch, 1, 1) - 0.25)
         x, y = ticks - place[:, 0], ticks[:, None] - place[:, 1]
-        edge = 0.35 + 0.2 * torch.cos(2 * (torch.atan2(y, x) - angle))
-        inside = torch.sigmoid(14 * (edge - torch.hypot(x, y)))[:, None]
+        inside = torch.sigmoid(14 * (0.35 + 0.2 * torch.cos(2 * (torch.atan2(y, x) - angle)) - torch.hypot(x, y)))[:, None]
         clip.append(2 * (inside * colour + (1 - inside) * 0.1) - 1)
     return torch.stack(clip, 1)
 
@@ -64,20 +63,19 @@ def noise(seed: Tensor, at: int, frames: int) -> Tensor:
 # 3. Who is how noisy, when. Each frame begins its descent `lag` later than the one before it: lag 1 is frame by frame, 1/2
 #    keeps two frames under way, 0 (with `count`) is full sequence. Famous methods differ in this matrix alone.
 def staircase(steps: int = 8, lag: Fraction | int = 1, count: int | None = None) -> tuple[Tensor, int, int]:
-    """A plan (levels, hop, again). Levels have a row a moment, a column a frame of the flight. Walk down all rows: the first
-    `hop` frames are clean and leave, the rest moves up, noise enters, and the next walk begins at row `again`; so for ever.
+    """A plan (levels, hop, again). Levels have a row a moment, a column a frame of the flight. Walk down all rows: `hop` frames
+    are clean and leave (all of a short flight), the rest moves up, noise enters, and the next walk begins at row `again`.
     time[k, r] = clamp(1 + k lag - r / steps, 0, 1), in whole steps: in floating point ceil(1 / lag) fails at lag 1/49."""
     m = int(Fraction(lag) * steps)
     assert m == Fraction(lag) * steps, "lag * steps must be a whole number"
     count = count or -(-steps // m)
-    # A flight that is too short to go on without a pause leaves as a whole.
     last, hop, again = (steps, 1, steps - m) if m * count >= steps else (steps + (count - 1) * m, count, 0)
     ticks = steps + m * torch.arange(count) - torch.arange(last + 1)[:, None]
     return ticks.clamp(0, steps) / steps, hop, again
 
 
-# 4. A network. Each noisy frame sees three clean ones, as channels beside its own: the FIRST of all, so that colours never
-#    drift, and the newest two. By attention it sees the frames under way before it. Nothing else is kept of the past.
+# 4. A network. Each noisy frame sees three clean ones, as channels beside its own: the FIRST of all, so that colours are
+#    not forgotten, and the newest two. By attention it sees the frames under way before it. Nothing else is kept of the past.
 def rotate(x: Tensor) -> Tensor:
     """Rotary positions: half of the features of x (B, heads, F, N, d) turn with the frame's place, half with row and column."""
     pairs = x.shape[-1] // 2
@@ -158,35 +156,37 @@ class VideoTransformer(nn.Module):
         return (x - out.permute(0, 1, 4, 2, 5, 3, 6).reshape(x.shape)) / level.clamp(min=0.05)[..., None, None, None]
 
 
-# 6. Training. A frame needs only its own three clean ones, so all frames of all clips are one batch. Were these always true
-#    frames, the model would not know what to do behind its own, and its video would fall apart within a second.
-def denoising(model: VideoTransformer, clip: Tensor, past: Tensor, level: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+# 6. Training. A frame needs only its own three clean ones, so all frames of all clips are one batch, each a flight of its own
+#    (lag 1). Were the clean ones always true, the model would not know how to follow its own, and its video would fall apart.
+def denoising(model: VideoTransformer, first: Tensor, clip: Tensor, past: Tensor, level: Tensor, eps: Tensor) -> tuple:
     """Mean squared error of the velocities of frames 2 .. T - 1 of a clip, each noised by its eps to its level, behind the
     frames of `past` (the clip itself, or the model's own); and the clean frames that they point at (B, T - 2, ...)."""
     clean, share = clip[:, 2:], level[..., None, None, None]
     x = (1 - share) * clean + share * eps
-    beside = torch.stack([past[:, :1].expand_as(clean), past[:, :-2], past[:, 1:-1]], 2)
-    velocity = model.denoise(x.flatten(0, 1)[:, None], level.flatten()[:, None], {"beside": beside.flatten(0, 1)}).view_as(x)
+    beside = torch.stack([first.expand_as(clean), past[:, :-2], past[:, 1:-1]], 2).flatten(0, 1)
+    velocity = model.denoise(x.flatten(0, 1)[:, None], level.flatten()[:, None], {"beside": beside}).view_as(x)
     return (velocity - (eps - clean)).square().mean(), x - share * velocity
 
 
-def loss(model: VideoTransformer, clip: Tensor) -> Tensor:
-    """The error behind a past as it will be in use: a random share of it is what the model makes of those frames."""
-    eps, least = torch.randn(2, *clip[:, 2:].shape), torch.tensor([0.3, 0.04])[:, None, None]  # eight steps end at level 1/8
-    u = least + (1 - least) * torch.rand(2, *eps.shape[1:3])
-    bold, level = 3 * u / (1 + 2 * u)  # more of high noise, where what will happen is decided
-    with torch.no_grad():
-        guess = denoising(model, clip, clip, bold, eps[0])[1]
-    own = torch.rand(level.shape) < torch.rand(len(clip), 1)
-    past = torch.cat([clip[:, :2], guess.where(own[..., None, None, None], clip[:, 2:])], 1)
-    return denoising(model, clip, past, level, eps[1])[0]
+def loss(model: VideoTransformer, first: Tensor, clip: Tensor) -> Tensor:
+    """The error behind a past as it will be in use: a random share of it is guessed by the model, some behind guesses."""
+    eps, least = torch.randn(3, *clip[:, 2:].shape), torch.tensor([0.6, 0.6, 0.04])[:, None, None]
+    u = least + (1 - least) * torch.rand(3, *eps.shape[1:3])
+    level, past = 3 * u / (1 + 2 * u), clip  # more of high noise, where what will happen is decided
+    own = torch.rand(2, *eps.shape[1:3]) < torch.rand(len(clip), 1).sqrt()
+    for k in range(2):
+        with torch.no_grad():
+            guess = denoising(model, first, clip, past, level[k], eps[k])[1]
+        past = torch.cat([clip[:, :2], guess.where(own[k, ..., None, None, None], clip[:, 2:])], 1)
+    return denoising(model, first, clip, past, level[2], eps[2])[0]
 
 
-def train(model: VideoTransformer, steps: int, batch: int = 3, frames: int = 24) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.01)
+def train(model: VideoTransformer, steps: int, batch: int = 3, frames: int = 12) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2.5e-3, betas=(0.9, 0.95), weight_decay=0.01)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50, 1.5 * (steps - step) / steps)
-        value = loss(model, world(batch, frames))
+        optimizer.param_groups[0]["lr"] = 2.5e-3 * min(1, (step + 1) / 50, 1.5 * (steps - step) / steps)
+        video, at = world(batch, 100), int(torch.randint(100 - frames, ()))  # the first frame may be long ago
+        value = loss(model, video[:, :1], video[:, at : at + frames])
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -223,13 +223,12 @@ def main(steps: int, frames: int, out: str) -> None:
     pixels = ((video.clamp(-1, 1) + 1) * 127.5).byte().repeat_interleave(4, 1).repeat_interleave(4, 3)
     movie = [Image.fromarray(frame.numpy()) for frame in pixels.flatten(2, 3)]  # pixels (T, H, B, W, 3)
     movie[0].save(f"{out}.gif", save_all=True, append_images=movie[1:], duration=66, loop=0)
-    sheet = pixels[::20].permute(2, 1, 0, 3, 4).flatten(0, 1).flatten(1, 2)  # every 20th frame, a row a future
-    Image.fromarray(sheet.numpy()).save(f"{out}.png")
+    Image.fromarray(pixels[::20].permute(2, 1, 0, 3, 4).flatten(0, 1).flatten(1, 2).numpy()).save(f"{out}.png")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a small video diffusion model, then stream three futures.")
-    parser.add_argument("--steps", type=int, default=1200, help="of training")
+    parser.add_argument("--steps", type=int, default=2700, help="of training")
     parser.add_argument("--frames", type=int, default=300, help="to stream behind the first two")
     parser.add_argument("--out", default="one_file", help="name of the .gif and the .png")
     main(**vars(parser.parse_args()))

@@ -82,9 +82,17 @@ def test_a_setting_without_a_default_must_be_given():
 
 
 def test_the_recipes_share_their_weights():
-    built = [config.build(name, {"size": "nano", "resolution": 32, "channels": 1}) for name in recipes.RECIPES]
+    told = {"size": "nano", "resolution": 32, "channels": 1, "anchor": 0, "reach": 0}
+    takes = {name: {setting.name for setting in config.signature(recipe)} for name, recipe in recipes.RECIPES.items()}
+    built = [config.build(name, {key: told[key] for key in told.keys() & takes[name]}) for name in recipes.RECIPES]
     shapes = [{name: p.shape for name, p in system.named_parameters()} for system in built]
     assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_every_setting_says_what_it_means():
+    """--help and whoever reads the schema: no recipe, training or rollout setting without words."""
+    silent = {(name, s.name) for name in recipes.RECIPES for s in config.settings_of(name) if len(s.means.split()) < 2}
+    assert not silent
 
 
 def test_every_recipe_says_whose_it_is():

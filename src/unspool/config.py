@@ -15,6 +15,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,7 +37,11 @@ SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint}
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """How a model is rolled out; None leaves it as its recipe has it. lag, steps, chunks: see `Staircase`."""
+    """How a model is rolled out; None leaves it as its recipe has it. See `Staircase`.
+
+    lag: of a chunk behind the one before, 1 is one after the other, 1/4 four under way, 0 all together. steps: of a descent
+    from noise to clean. chunks: under way at once. solver: of the descent.
+    """
 
     lag: Fraction | None = None
     steps: Count | None = None
@@ -52,11 +58,13 @@ class RolloutOptions:
 
 
 class Setting(NamedTuple):
-    """name as typed; kind: its annotation; default: `inspect.Parameter.empty` where it must be given."""
+    """name as typed; kind: its annotation; default: `inspect.Parameter.empty` where it must be given; means: in words, from the
+    docstring of the signature or of its module, where that says `name: words.`"""
 
     name: str
     kind: Any
     default: Any
+    means: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,15 @@ def signature(function: Callable[..., Any], prefix: str = "") -> list[Setting]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         bare = Any if parameter.default in (None, parameter.empty) else type(parameter.default)
-        found.append(Setting(prefix + name, hints.get(name, bare), parameter.default))
+        found.append(Setting(prefix + name, hints.get(name, bare), parameter.default, _meaning(function, name)))
     return found
+
+
+def _meaning(function: Callable[..., Any], name: str) -> str:
+    for doc in (function.__doc__, getattr(sys.modules.get(function.__module__), "__doc__", None)):
+        if said := re.search(rf"\b{name}(?:, \w+)*: ([^.;]+)", " ".join((doc or "").split())):
+            return said[1]
+    return ""
 
 
 def canonical(recipe: str) -> str:
@@ -188,12 +203,12 @@ def check(known: list[Setting], given: Mapping[str, Any], what: str) -> dict[str
     return {s.name: _fitted(s, given[s.name]) if s.name in given else _default(s, what) for s in known}
 
 
-def nearest(name: str, names: list[str]) -> str:
-    """What to say beside an unknown name."""
+def nearest(name: str, names: list[str], prefix: str = "") -> str:
+    """What to say beside an unknown name; prefix: how names are typed."""
     by_key = {n.rpartition(".")[2]: n for n in names}  # `steps` was meant as `train.steps`
     near = [by_key[name]] if name in by_key else difflib.get_close_matches(name, names, n=1)
     near = near or [by_key[key] for key in difflib.get_close_matches(name, by_key, n=1)]
-    return f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}"
+    return f"did you mean {prefix + near[0]!r}?" if near else f"it has: {', '.join(prefix + name for name in names)}"
 
 
 def _default(setting: Setting, what: str) -> Any:

@@ -94,10 +94,16 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
     if retired and recipe is None:
         raise UserError(f"{checkpoint.folder} is of another version: recipe {named} has no setting {sorted(retired)[0]!r}")
     given = {name: value for name, value in given.items() if name not in retired}
-    system = config.build(named, {**given, **arguments})
+    try:
+        system = config.build(named, {**given, **arguments})
+        system = config.rollout_options(settings.get("rollout") or {}).apply(system)
+    except UserError as error:
+        if recipe is not None or arguments:
+            raise
+        raise UserError(f"{checkpoint.folder / 'config.json'} cannot be built: {error}") from error
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)
-    return config.rollout_options(settings.get("rollout") or {}).apply(system)
+    return system
 
 
 def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:

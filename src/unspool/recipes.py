@@ -3,6 +3,15 @@
 The recipes share one backbone, so weights trained by one load in the others where `size`, `patch`, `components`, `channels` and
 `anchor` agree: they differ in what is noisy when, in training and in use. The first line of a docstring is the summary that
 `unspool recipes` prints; `Source:` says whose idea it is, what of it was read and what is ours.
+
+size: of the transformer. resolution: pixels of a frame's side. patch: pixels of a token's side. components: numbers that the
+codec keeps of a patch, 0 for its pixels. channels: newest frames that stand beside each frame's input. anchor: first frames
+of the video that stand there too, for ever. reach: frames that may lie between a training clip and its anchor. chunk: frames
+denoised together. flight: frames denoised at a time. clean: share of frames that training leaves without noise. window:
+frames that the key/value cache keeps. steps: of a descent from noise to clean. frames: of a training clip. shift: above 1,
+training sees more of the high levels. context_noise: highest level of the noise on the history in training, told to the
+model. own: chunks that the model makes itself, in training, before the last one it learns; 0 is teacher forcing. own_steps:
+of each of them. predict: what the network puts out.
 """
 
 from __future__ import annotations
@@ -24,7 +33,7 @@ from unspool.model import VideoTransformer
 from unspool.schedule import Independent, Staircase, Together
 from unspool.solver import euler
 from unspool.system import System
-from unspool.train.objectives import DiffusionForcing, TeacherForcing
+from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
 from unspool.types import Count, Natural, Positive, Share
 
 SizeName = Literal["nano", "mini", "tiny", "small", "base"]
@@ -60,9 +69,6 @@ def chunk_by_chunk(
     frames: Count = 22,
     shift: Positive = 3.0,
     context_noise: Share = 0.2,
-    resample: Share = 0.0,
-    resample_level: Share = 0.75,
-    resample_steps: Count = 2,
     anchor: Natural = 0,
     reach: Natural = 0,
     predict: Predict = "change",
@@ -76,7 +82,7 @@ def chunk_by_chunk(
     a channel and the prediction of the change since it.
     """
     model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor)
-    objective = TeacherForcing(chunk, 2, context_noise, resample, resample_level, resample_steps, law=Independent(chunk, shift))
+    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk, shift))
     schedule = Staircase(steps=steps, chunk=chunk)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
@@ -94,22 +100,21 @@ def frame_by_frame(
     frames: Count = 14,
     reach: Natural = 128,
     shift: Positive = 1.0,
-    context_noise: Share = 0.0,
-    resample: Share = 0.5,
-    resample_level: Share = 1.0,
-    resample_steps: Count = 4,
+    own: Natural = 3,
+    own_steps: Count = 4,
     predict: Predict = "change",
 ) -> System:
     """One frame at a time, each denoised in full before the next begins, trained on its own errors.
 
     The newest frames and the first one are channels beside the noise; a cache of `window` frames can be added.
 
-    Source: Resampling Forcing (2512.15702), abstract and descriptions read: history made by the model itself from noised
-    truth. DIAMOND (2405.12399), reconstructed from descriptions: a few newest frames as channels. Ours: the first frame beside
-    them as an anchor, up to `reach` frames older than the clip in training, and the prediction of the change.
+    Source: DIAMOND (2405.12399), reconstructed from descriptions: a few newest frames as channels. Recursive alpha diffusion
+    and LGC-VD (2306.02562), read: learning behind a chunk of one's own. Ours: the first frame as an anchor, up to `reach`
+    frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
     model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
-    objective = TeacherForcing(1, 2, context_noise, resample, resample_level, resample_steps, law=Independent(1, shift))
+    law = Independent(1, shift)
+    objective = OwnErrors(1, 2, own, own_steps, law) if own else TeacherForcing(1, 2, law=law)
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ from unspool.types import Video
 
 MOST_FRAMES = 10_000_000  # 92 hours at 30 fps: more is a slip of the finger; a saved rollout goes on from there anyway
 MOST_SEEDS = 1024
+MOST_CONTEXT = 10_000
 
 
 class Context(NamedTuple):
@@ -59,14 +61,16 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
 
     Raises UserError when it cannot be read or is too short.
     """
-    if frames < 1 or not 0 <= clip < 1 << 62:
-        raise UserError(f"context-frames is at least 1 and clip at least 0, not {frames} and {clip}")
+    if not 1 <= frames <= MOST_CONTEXT or not 0 <= clip < 1 << 62:
+        raise UserError(f"context-frames is 1 to {MOST_CONTEXT} and clip at least 0, not {frames} and {clip}")
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
         return Context(world(np.array([clip]), frames)[0], float(world.fps), f"{where}, {split} clip {clip}")
     from unspool.data.video import probe, read_video
 
+    if not Path(where).exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
+        raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
     path = _video_in(Path(where), clip) if Path(where).is_dir() else Path(where)
     return Context(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, str(path))
 
@@ -118,7 +122,8 @@ def futures(system: System, rollout: Rollout, frames: int) -> Iterator[tuple[np.
 def check_frames(frames: int) -> None:
     """Raises UserError for a number of frames that is not positive or absurd."""
     if not 1 <= frames <= MOST_FRAMES:
-        raise UserError(f"frames is 1 to {MOST_FRAMES}, not {frames}; for more, go on from a saved rollout")
+        more = "; for more, go on from a saved rollout" if frames > MOST_FRAMES else ""
+        raise UserError(f"frames is 1 to {MOST_FRAMES}, not {frames}{more}")
 
 
 def to_pixels(video: Video) -> np.ndarray:

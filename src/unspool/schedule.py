@@ -58,6 +58,10 @@ class Plan(NamedTuple):
         return (self.loop.shape[0] - 1) * self.loop.shape[1] / self.hop
 
 
+MOST_FLIGHT = 4096
+"""Frames under way at once."""
+
+
 @final
 @dataclass(frozen=True)
 class Staircase:
@@ -105,6 +109,9 @@ class Staircase:
             warm_rows, first, loop_rows, hop = steps - m + 1, steps - m, m + 1, self.chunk
         else:  # the whole flight leaves
             warm_rows, first, loop_rows, hop = 1, 0, steps + (count - 1) * m + 1, count * self.chunk
+        under_way = self.redo + self.chunk * count
+        if under_way > MOST_FLIGHT:
+            raise UserError(f"{under_way} frames are under way at once, {MOST_FLIGHT} at most; take fewer chunks")
         warmup = self._levels(range(warm_rows), count)
         loop = self._levels(range(first, first + loop_rows), count)
         return Plan(warmup, loop, self.chunk, hop, self.redo)

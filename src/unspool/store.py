@@ -45,6 +45,18 @@ def size(state: State) -> int:
     return sum(t.numel() * t.element_size() for t in flatten(state).values())
 
 
+def check_writable(path: Path) -> None:
+    """Raises UserError where a file could not be written, before hours are spent on what it is to hold."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file")
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise UserError(f"{place} is a file, not a folder; choose another place for {path.name}")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place} cannot be written; choose another place for {path.name}")
+
+
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file or folder aside, in the same folder, and rename it: it is there whole or not at all.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +55,9 @@ def plan(
         raise UserError(f"{out} is a file; give --out a folder")
     before = settings_before(out)
     if resume is None:
-        if any((out / name).exists() for name in ("metrics.jsonl", "checkpoints", "run.json", "config.yaml")):
+        there = [name for name in ("metrics.jsonl", "checkpoints", "run.json", "config.yaml") if (out / name).exists()]
+        stillborn = (out / ".lock").exists() and not (out / "checkpoints" / "last").exists()
+        if there and not stillborn:
             raise UserError(f"{out} holds a run already; go on with --resume latest, or choose another --out")
     elif init:
         raise UserError("--init begins a new run with a model's weights, --resume goes on with a run's own; give one of them")
@@ -72,6 +73,8 @@ def plan(
     if settings.data is None:
         raise UserError("name the data: --data duel, or --data FOLDER with videos in it")
     checkpoint = None if resume is None else _checkpoint(out, resume)
+    if checkpoint is not None and _step(checkpoint) > settings.train.steps:
+        raise UserError(f"{out} is at step {_step(checkpoint)} already; raise --train.steps")
     notes = () if resume is None or before is None else _changes(before, settings)
     if resume is not None and checkpoint is None:
         notes = (*notes, f"{out} has no checkpoint yet: it begins anew")
@@ -98,18 +101,22 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     """
     settings, options = job.settings, job.settings.train
     system = settings.build()
-    warnings = tuple(check(system))
+    warnings = check(system)
     if job.init:
         source = hub.find(job.init)
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
     assert settings.data is not None
-    data, held_out = _sources(settings, system, decoded)
+    data = open_source(settings.data, sampling.picture_size(system)[0], "train", decoded)
+    held_out = _held_out(settings.data, system, decoded)
+    if isinstance(held_out, str):
+        warnings.append(f"nothing is held out: {held_out}")
     if not job.init and job.resume is None:
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
     description = describe(settings.data, data, system, options.seed)
-    return Prepared(job, system, data, held_out, description, flops_per_clip(system).total * options.batch, warnings)
+    cost = flops_per_clip(system).total * options.batch
+    return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
 
 
 def run(prepared: Prepared, report: Report | None = None) -> Path:
@@ -160,7 +167,8 @@ def steps_within(job: Job, seconds: float) -> int:
     settings = job.settings
     assert settings.data is not None
     trainer = loop.Trainer(settings.build(), settings.train)
-    source, batch = _sources(settings, trainer.system)[0], settings.train.batch
+    source = open_source(settings.data, sampling.picture_size(trainer.system)[0], "train")
+    batch = settings.train.batch
     taken = []
     for step in range(8):
         begun = time.perf_counter()
@@ -187,18 +195,14 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     store.write_aside(path, lambda aside: contact_sheet(rows, clip[:2], 30.0).save(aside, format="png"))
 
 
-def _sources(
-    settings: Settings, system: System, decoded: Callable[[int, int], None] | None = None
-) -> tuple[ClipSource, ClipSource | None]:
-    """Training clips, and held-out ones where there are any."""
-    assert settings.data is not None
-    size = sampling.picture_size(system)[0]
-    train = open_source(settings.data, size, "train", decoded)
-    held_out = None
-    with suppress(UserError):  # a folder of one video has none to hold out
-        held_out = open_source(settings.data, size, "seen", decoded)
-        held_out(np.arange(1, dtype=np.int64), system.frames)
-    return train, held_out
+def _held_out(data: str, system: System, decoded: Callable[[int, int], None] | None) -> ClipSource | str:
+    """Held-out clips, or in words why there are none: a folder of one video has none to hold out."""
+    try:
+        source = open_source(data, sampling.picture_size(system)[0], "seen", decoded)
+        source(np.arange(1, dtype=np.int64), system.frames)
+    except UserError as error:
+        return str(error)
+    return source
 
 
 def settings_before(out: Path) -> dict[str, Any] | None:

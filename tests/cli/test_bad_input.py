@@ -62,7 +62,8 @@ def sound_only(path: Path) -> Path:
     ("name", "says"),
     [
         ("missing.mp4", "no such file"), ("empty.mp4", "empty"), ("cut.mp4", "truncated"), ("sound.mp4", "no pictures"),
-        ("one.mp4", "1 frame"), ("text.mp4", "not a video"), ("folder", "holds 0 videos"), ("dual", "no such file"),
+        ("one.mp4", "1 frame"), ("text.mp4", "not a video"), ("folder", "holds 0 videos"),
+        ("dual", "did you mean the world 'duel'"),
         ("duel:figthers=1", "fighters"),
     ],
 )  # fmt: skip
@@ -143,7 +144,7 @@ def spoil_with_code(model: Path) -> None:
         (spoil_truncated, "not a whole safetensors file"), (spoil_no_weights, "does not exist"),
         (spoil_no_config, "no config.json"),
         (spoil_torn_config, "JSON"), (spoil_other_kind, "another kind"), (spoil_other_model, "another model"),
-        (spoil_unknown_recipe, "did you mean 'chunk-by-chunk'"), (spoil_unknown_argument, "did you mean 'window'"),
+        (spoil_unknown_recipe, "did you mean 'chunk-by-chunk'"), (spoil_unknown_argument, "of another version"),
         (spoil_pickle, "pickle"), (spoil_nan, "not finite"), (spoil_with_code, "brings its own recipe"),
     ],
 )  # fmt: skip
@@ -177,14 +178,17 @@ def test_a_model_that_is_no_folder(refused, tmp_path, name, says):
         ("--frames 4 --upscale 0", "upscale"),
         ("--frames 4 --threads 0", "threads"), ("--frames 4 --rollout.lag 0.3", "nearest lags"),
         ("--frames 4 --rollout.lag 2", "lag"),
-        ("--frames 4 --rollout.steps 0", "steps"), ("--frames 4 --rollout.lga 1", "did you mean 'rollout.lag'"),
+        ("--frames 4 --rollout.steps 0", "steps"), ("--frames 4 --rollout.lga 1", "did you mean '--rollout.lag'"),
         ("--frames 4 --rollout.solver eular", "euler"), ("--frames 4 --recipe frame-by-fram", "frame-by-frame"),
         ("--frames 4 --split none", "choose from"), ("--frames 4 surplus", "surplus"),
-        ("--frames 4 --sede 1", "did you mean 'seed"),
+        ("--frames 4 --sede 1", "did you mean '--seed"), ("--frams 4", "did you mean '--frames'"),
+        ("--frames 4 --rollout.chunks 10000", "under way at once"), ("--frames 4 --context-frames 100000", "context-frames"),
+        ("--frames 4 --rollout-out file/saved", "is a file"), ("--frames 4 --rollout-out /", "is a folder"),
         ("", "required: --frames"),
     ],
 )  # fmt: skip
-def test_sample_refuses(refused, trained, words, says):
+def test_sample_refuses(refused, trained, tmp_path, words, says):
+    (tmp_path / "file").touch()
     assert says in refused("sample", trained, "--context", "duel", "--out", "out", *words.split())
 
 
@@ -193,10 +197,11 @@ def test_sample_refuses(refused, trained, words, says):
     [
         ("chunk-by-chunks --data duel", "did you mean 'chunk-by-chunk'"),
         ("chunk-by-chunk --data dual", "did you mean 'duel'"),
-        ("chunk-by-chunk --data duel --windoww 4", "did you mean 'window'"),
+        ("chunk-by-chunk --data duel --windoww 4", "did you mean '--window'"),
+        ("chunk-by-chunk --data duel --frames 10000000", "at most 4096 frames"),
         ("chunk-by-chunk --data nowhere/at/all", "no such folder"),
         ("chunk-by-chunk --data empty", "no usable"), ("chunk-by-chunk", "name the data"), ("", "name a recipe"),
-        ("chunk-by-chunk --data duel --train.stepz 4", "did you mean 'train.steps'"),
+        ("chunk-by-chunk --data duel --train.stepz 4", "did you mean '--train.steps'"),
         ("chunk-by-chunk --data duel --train.steps 0", "train.steps"),
         ("chunk-by-chunk --data duel --train.lr nan", "train.lr"),
         ("chunk-by-chunk --data duel --size huge", "'nano'"), ("chunk-by-chunk --data duel --patch 7", "patch 7"),
@@ -230,10 +235,11 @@ def test_train_refuses(refused, tmp_path, words, says):
     ("words", "says"),
     [("--frames 1", "frames is 2 to"), ("--frames 10000000", "unspool sample"), ("--minutes -1 --size nano", "minutes"),
      ("--size huge", "choose from"), ("--seeds -1", "seeds"), ("--clip -1", "clip"), ("--data dual", "judges against a world"),
-     ("--out", "expected one argument")],
+     ("--out", "expected one argument"), ("--model none --size nano", "one of them"), ("--minutes 3", "--size nano as well")],
 )  # fmt: skip
 def test_demo_refuses(refused, trained, words, says):
-    assert says in refused("demo", "--model", trained, "--out", "out", *words.split())
+    model = () if "--size" in words else ("--model", trained)
+    assert says in refused("demo", *model, "--out", "out", *words.split())
 
 
 def test_an_unknown_verb(refused):
@@ -256,6 +262,7 @@ def test_a_run_that_exists_is_not_overwritten(refused, trained):
     assert "--resume latest" in refused("train", "chunk-by-chunk", "--data", "duel", "--out", trained)
     assert "no checkpoint '3'" in refused("train", "--out", trained, "--resume", 3)
     assert "another model" in refused("train", "--out", trained, "--resume", "latest", "--size", "tiny")
+    assert "at step 8 already" in refused("train", "--out", trained, "--resume", "latest", "--train.steps", 7)
     assert (trained / "metrics.jsonl").read_bytes() == before
 
 

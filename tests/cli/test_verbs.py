@@ -62,10 +62,37 @@ def test_resume_goes_on_with_the_settings_of_the_run_and_announces_changes(unspo
     assert hub.find(run).config["arguments"]["window"] == 6
 
 
+def test_a_run_that_is_done_says_so(unspool, trained, tmp_path):
+    import shutil
+
+    shutil.copytree(trained, tmp_path / "run", symlinks=True)
+    done = unspool("train", "--out", tmp_path / "run", "--resume", "latest")
+    assert done.code == 0 and "at step 8 already" in done.out and "nan" not in done.out
+
+
+def test_a_folder_whose_held_out_video_is_short_is_trained_on(unspool, tmp_path, tiny):
+    """Files are held out by a hash of their names: the short video among these takes every side in turn."""
+    from unspool.data.video import VideoWriter
+
+    told = 0
+    for short in range(4):
+        folder = tmp_path / str(short)
+        folder.mkdir()
+        for k in range(4):
+            with VideoWriter(folder / f"{k}.mp4", size=(32, 32)) as out:
+                out.write(np.random.default_rng(k).integers(0, 255, (4 if k == short else 20, 32, 32, 3), np.uint8))
+        run = ("--data", folder, "--out", folder / "run", *tiny, "--train.steps", 1)
+        done = unspool("train", "chunk-by-chunk", *run)
+        assert done.code == 0, done.err
+        told += "nothing is held out" in done.err
+        assert ("held out" in done.out) != ("nothing is held out" in done.err)
+    assert told == 1
+
+
 def test_init_begins_with_the_weights_of_a_model(unspool, trained, tmp_path, tiny):
     words = [w for w in tiny if w not in ("--chunk", "3")]
     done = unspool("train", "frame-by-frame", "--data", "duel", "--out", tmp_path / "run", *words, "--init", trained,
-                   "--channels", 1, "--anchor", 0, "--window", 8,
+                   "--channels", 1, "--anchor", 0, "--window", 8, "--reach", 0, "--own", 2,
                    "--train.steps", 1, "--train.lr", "1e-9")  # fmt: skip
     assert done.code == 0, done.err
     old, new = (dict(library.from_pretrained(run).model.named_parameters()) for run in (trained, tmp_path / "run"))
@@ -169,7 +196,7 @@ def test_demo_leaves_videos_pictures_and_a_report(unspool, trained, tmp_path: Pa
 def test_demo_trains_from_nothing(unspool, tmp_path: Path):
     done = unspool("demo", "--size", "nano", "--minutes", "0.05", "--frames", 30, "--seeds", 1, "--out", tmp_path, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["facts"]["recipe"] == "chunk-by-chunk"
+    assert json.loads(done.out)["facts"]["recipe"] == "frame-by-frame"
     assert (tmp_path / "run" / "checkpoints" / "last" / "model.safetensors").is_file()
 
 

@@ -25,7 +25,7 @@ from unspool.schedule import Independent, Staircase
 from unspool.solver import euler
 from unspool.system import Loss, Objective, System
 from unspool.train.loop import Trainer, TrainOptions, load_weights, to_video, train
-from unspool.train.objectives import TeacherForcing
+from unspool.train.objectives import OwnErrors, TeacherForcing
 from unspool.types import Clip
 
 OPTIONS = TrainOptions(steps=6, batch=2, warmup=2, save_every=2, log_every=1, validate_every=3)
@@ -41,7 +41,7 @@ def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, 
 def system(objective: Objective | None = None) -> System:
     torch.manual_seed(0)
     model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, chunk=2, memories=lambda: [Window(16, 1, 2)])
-    objective = objective or TeacherForcing(2, 2, 0.2, 0.5, law=Independent(2, 3.0))
+    objective = objective or TeacherForcing(2, 2, 0.2, Independent(2, 3.0))
     return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, objective, 6)
 
 
@@ -50,7 +50,7 @@ def anchored() -> System:
     torch.manual_seed(0)
     context = Channels(2, anchor=1)
     model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, memories=lambda: [Window(16, 1, 0)], context=context)
-    return System(model, Pixels(), AlphaBlend(), Staircase(2), euler, TeacherForcing(resample=0.5), 6, anchor=1, reach=9)
+    return System(model, Pixels(), AlphaBlend(), Staircase(2), euler, OwnErrors(stages=2, steps=2), 6, anchor=1, reach=9)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         full = isinstance(error, MemoryError) or any(words in str(error) for words in ("out of memory", "can't allocate"))
         if not full:  # a defect of ours: with its traceback
             raise
-        print("unspool: out of memory; choose a smaller size, batch or number of seeds", file=sys.stderr)
+        print("unspool: out of memory; choose smaller settings (size, window, frames, batch, seeds)", file=sys.stderr)
         return 2
 
 

@@ -34,12 +34,12 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--frames", type=int, default=893, metavar="N", help="frames of a future [893]")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="futures [3]")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first future [0]")
-    parser.add_argument("--model", default="duel-64", metavar="MODEL", help="another model [duel-64]")
+    parser.add_argument("--model", metavar="MODEL", help="another model [duel-64]")
     parser.add_argument("--data", metavar="WORLD", help="where held-out clips come from [the world it was trained on]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the held-out clip to go on from [0]")
     parser.add_argument("--size", choices=("nano",), help="train a model of this size from nothing instead of taking --model")
-    parser.add_argument("--minutes", type=float, default=10, metavar="X", help="time for that training [10]")
+    parser.add_argument("--minutes", type=float, metavar="X", help="time for that training [10]")
     parser.add_argument("--bf16", action="store_true", help="compute the rollout in bfloat16")
     rollout_settings(parser)
     parser.threads()
@@ -50,20 +50,27 @@ def parser(argv: list[str]) -> Parser:
 def run(options: argparse.Namespace) -> None:
     """Train if asked to, roll out, judge. The videos are whole as soon as the rollout ends, whatever happens after it."""
     from unspool import config, hub, sampling
+    from unspool.explain import check_rollout
 
     if not 2 <= options.frames <= MOST_FRAMES:
         raise UserError(f"frames is 2 to {MOST_FRAMES} here, not {options.frames}; `unspool sample` makes any number")
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"{options.out} is a file; give --out a folder")
+    if options.size and options.model:
+        raise UserError("--size trains a model from nothing, --model names one that is there: give one of them")
+    if options.minutes is not None and not options.size:
+        raise UserError("--minutes is the time of a training from nothing: give --size nano as well")
     if options.clip < 0:
         raise UserError(f"clip is the number of a held-out clip, from 0, not {options.clip}")
     set_threads(options.threads)
     _check_world(options.data or DATA)
-    model = options.model if options.size is None else str(_train(options))
+    model = str(_train(options)) if options.size else options.model or "duel-64"
     checkpoint = hub.find(model)
     options.data = options.data or _world_of(checkpoint.config)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     system = config.rollout_options(given).apply(hub.load(checkpoint))
+    for warning in check_rollout(system) if given else ():
+        print(warning, file=sys.stderr)
     if options.bf16:
         system.model.bfloat16()
     clip = sampling.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
@@ -161,28 +168,40 @@ def _close(options: argparse.Namespace, report: dict[str, Any], facts: dict[str,
 
 
 def _train(options: argparse.Namespace) -> Path:
-    """A nano model trained from nothing for so many minutes, in OUT/run; gives that folder."""
+    """A nano model trained from nothing for so many minutes, in OUT/run; gives that folder. One that was stopped goes on."""
     from unspool import training
     from unspool.train.loop import Trainer
 
-    if not 0.05 <= options.minutes <= 10_000:
-        raise UserError(f"minutes is 0.05 to 10000, not {options.minutes}")
-    run = options.out / "run"
-    told = {"argv": ["unspool", *sys.argv[1:]]}
-    chosen = {"size": options.size, "resolution": 32, "data": options.data or DATA}
-    resume = "latest" if (run / "checkpoints" / "last").exists() else None
-    if resume:  # a demo that was stopped goes on
-        print(f"going on with {run}", file=sys.stderr, flush=True)
-        job = training.plan(None, run, resume=resume, told=told)
-        return training.run(training.prepare(job))
-    steps = training.steps_within(training.plan("frame-by-frame", run, overrides=chosen, told=told), 60 * options.minutes)
-    paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
-             "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip
-    print(f"training a {options.size} model for {clock(60 * options.minutes)}: {steps} steps", file=sys.stderr, flush=True)
-    with Bar("training", steps) as bar:
+    run, told = options.out / "run", {"argv": ["unspool", *sys.argv[1:]]}
+    if (run / "checkpoints" / "last").exists():
+        job = training.plan(None, run, resume="latest", told=told)
+        if options.data not in (None, job.settings.data):
+            raise UserError(f"{run} was trained on {job.settings.data}; leave --data away, or choose another --out")
+        print(f"going on with {run}; --minutes was said when it began", file=sys.stderr, flush=True)
+    else:
+        job = _paced(options, run, told)
+    with Bar("training", job.settings.train.steps) as bar:
 
         def report(trainer: Trainer, logs: dict[str, float]) -> None:
             bar(trainer.step, {"loss": f"{logs['loss']:.4f}"})
 
-        job = training.plan("frame-by-frame", run, overrides={**chosen, **paced}, told=told)
-        return training.run(training.prepare(job), report)
+        try:
+            return training.run(training.prepare(job), report)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("saved; the same command goes on") from None
+
+
+def _paced(options: argparse.Namespace, run: Path, told: dict[str, Any]) -> Any:
+    """The training that fits into the minutes, by timing a few steps of it."""
+    from unspool import training
+
+    minutes = 10 if options.minutes is None else options.minutes
+    if not 0.05 <= minutes <= 10_000:
+        raise UserError(f"minutes is 0.05 to 10000, not {minutes}")
+    run.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told of before the timing
+    chosen = {"size": options.size, "resolution": 32, "data": options.data or DATA}
+    steps = training.steps_within(training.plan("frame-by-frame", run, overrides=chosen, told=told), 60 * minutes)
+    paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
+             "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip
+    print(f"training a {options.size} model for {clock(60 * minutes)}: {steps} steps", file=sys.stderr, flush=True)
+    return training.plan("frame-by-frame", run, overrides={**chosen, **paced}, told=told)

@@ -27,13 +27,15 @@ class Parser(argparse.ArgumentParser):
         """The options of `argv`; those made by `settings` are gathered by name in `.overrides`."""
         from unspool.config import nearest
 
+        options = self._option_string_actions
+        for word in argv:
+            if word.startswith("--") and word.partition("=")[0] not in options:
+                name = word[2:].partition("=")[0].replace("_", "-")
+                names = [known[2:] for known in options if known.startswith("--") and "_" not in known and known != "--help"]
+                raise UserError(f"there is no option --{name} here; {nearest(name, names, '--')}")
         known, rest = self.parse_known_args(argv)
-        for odd in rest:
-            if odd.startswith("--"):
-                name = odd[2:].partition("=")[0]
-                names = [option[2:] for option in self._option_string_actions if option.startswith("--")]
-                raise UserError(f"there is no option --{name} here; {nearest(name, names)}")
-            raise UserError(f"{odd!r} is one word too many; see {self.prog} --help")
+        if rest:
+            raise UserError(f"{rest[0]!r} is one word too many; see {self.prog} --help")
         given = vars(known)
         known.overrides = {name.removeprefix(_SET): given.pop(name) for name in list(given) if name.startswith(_SET)}
         return known
@@ -41,14 +43,15 @@ class Parser(argparse.ArgumentParser):
     def settings(self, title: str, settings: Iterable[Any]) -> None:
         """One option per `config.Setting`; a_b may be typed --a_b or --a-b. Values are checked later, all in one place."""
         group = self.add_argument_group(title)
-        for name, kind, default in settings:
+        for name, kind, default, means in settings:
             flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
             switch: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
             shown = "required" if default is inspect.Parameter.empty else "the recipe's own" if default is None else default
             try:
                 group.add_argument(
-                    *flags, dest=_SET + name, default=argparse.SUPPRESS, metavar=_metavar(kind), help=f"[{shown}]", **switch
-                )
+                    *flags, dest=_SET + name, default=argparse.SUPPRESS, metavar=_metavar(kind),
+                    help=f"{means} [{shown}]".strip().replace("%", "%%"), **switch,
+                )  # fmt: skip
             except argparse.ArgumentError:
                 raise UserError(f"the setting {name!r} of this recipe is an option of the command already; rename it") from None
 

@@ -60,7 +60,8 @@ class Tally:
     def __call__(self, done: int, total: int) -> None:
         if self.bar is None:
             self.bar = Bar(self.what, total, done - 1).__enter__()
-        self.bar(done, {})
+        if self.bar.live or time.monotonic() - self.bar.begun >= EVERY:  # what is quick needs no words
+            self.bar(done, {})
         if done == total:
             self.bar.__exit__(None, None, None)
             self.bar = None

@@ -104,6 +104,7 @@ class _Begun(NamedTuple):
 def _begin(options: argparse.Namespace, system: Any) -> _Begun:
     """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew."""
     from unspool import config, sampling
+    from unspool.explain import check_rollout
     from unspool.snapshot import load_rollout
 
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
@@ -113,6 +114,8 @@ def _begin(options: argparse.Namespace, system: Any) -> _Begun:
         notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
         return _Begun(config.rollout_options(given).apply(system), saved.rollout, notes)
     system = config.rollout_options(given).apply(system)
+    for warning in check_rollout(system) if given or options.recipe else ():
+        print(warning, file=sys.stderr)
     context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
     rollout = sampling.start(system, context.frames, 1 if options.seeds is None else options.seeds, options.seed or 0)
     return _Begun(system, rollout, {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)})
@@ -120,6 +123,7 @@ def _begin(options: argparse.Namespace, system: Any) -> _Begun:
 
 def _refuse_clashes(options: argparse.Namespace) -> None:
     """Raises UserError for options that contradict each other, before anything is loaded."""
+    from unspool import store
     from unspool.sampling import check_frames
 
     check_frames(options.frames)
@@ -129,5 +133,7 @@ def _refuse_clashes(options: argparse.Namespace) -> None:
         raise UserError("--seeds and --seed belong to a new rollout; the one of --rollout-in has its own")
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"{options.out} is a file; give --out a folder")
-    if options.rollout_out and options.rollout_out.is_dir():
-        raise UserError(f"{options.rollout_out} is a folder; give --rollout-out the name of a file")
+    if not 1 <= options.upscale <= 64:
+        raise UserError(f"--upscale is 1 to 64, not {options.upscale}")
+    if options.rollout_out:
+        store.check_writable(options.rollout_out)

@@ -100,6 +100,8 @@ def run(options: argparse.Namespace) -> None:
             raise KeyboardInterrupt(f"saved; go on with: unspool train --out {options.out} --resume latest") from None
     if options.json:
         print(json.dumps({"run": str(options.out), **figures}))
-    else:
-        print(f"{options.out}: step {figures.get('step', steps)}, loss {figures.get('loss', float('nan')):.4f}, "
-              f"held out {figures.get('held_out_loss', float('nan')):.4f}; see {options.out / 'samples'}")  # fmt: skip
+        return
+    named = {"loss": "loss", "held_out_loss": "held out"}
+    losses = [f"{words} {figures[name]:.4f}" for name, words in named.items() if name in figures]
+    told = ", ".join([f"step {steps}", *losses]) if figures else f"at step {steps} already; raise --train.steps to go on"
+    print(f"{options.out}: {told}; see {options.out / 'samples'}")

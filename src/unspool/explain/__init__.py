@@ -4,8 +4,8 @@
 the matrix of levels.
 """
 
-from unspool.explain.check import check
+from unspool.explain.check import check, check_rollout
 from unspool.explain.figures import explain_dict
 from unspool.explain.text import explain, levels_picture
 
-__all__ = ["check", "explain", "explain_dict", "levels_picture"]
+__all__ = ["check", "check_rollout", "explain", "explain_dict", "levels_picture"]

@@ -7,16 +7,25 @@ from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
-from unspool.train.objectives import DiffusionForcing, TeacherForcing
+from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
 
 MOST_REACH = 10_000
 """Frames; a world has to simulate them for each clip."""
+MOST_FRAMES = 4096
+"""Of a training clip; masks grow with its square."""
 
 
 def check(system: System) -> list[str]:
     """What a user should think twice about, a line each. Raises UserError for a system that cannot work."""
+    if system.frames > MOST_FRAMES:
+        raise UserError(f"training clips have at most {MOST_FRAMES} frames, not {system.frames}; set frames lower")
+    return [*_check_clips(system), *check_rollout(system)]
+
+
+def check_rollout(system: System) -> list[str]:
+    """The part of `check` that concerns a model which is trained already."""
     model, plan = system.model, system.schedule.plan()
-    warnings, trained = _check_training(system)
+    warnings, trained = list[str](), _trained_flight(system)
     if isinstance(model, VideoTransformer):
         _, height, width = model.shape
         if height % model.patch or width % model.patch:
@@ -42,23 +51,28 @@ def check(system: System) -> list[str]:
     return warnings
 
 
-def _check_training(system: System) -> tuple[list[str], int | None]:
-    """Warnings, and the number of noisy frames that a training pass has in flight, None where the objective is a stranger."""
+def _trained_flight(system: System) -> int | None:
+    """Noisy frames that a training pass has in flight, None where the objective is a stranger."""
     task = system.objective
-    warnings: list[str] = []
     if isinstance(task, DiffusionForcing):
-        flight, groups = system.frames - task.first, 1
-    elif isinstance(task, TeacherForcing):
-        flight, groups = task.chunk, (system.frames - task.first) // task.chunk
-    else:
-        return [], None
-    if flight < 1 or groups < 1:
+        return system.frames - task.first
+    return task.chunk if isinstance(task, TeacherForcing | OwnErrors) else None
+
+
+def _check_clips(system: System) -> list[str]:
+    """Whether training clips are long enough for what is asked of them."""
+    task, flight = system.objective, _trained_flight(system)
+    if flight is None or not isinstance(task, DiffusionForcing | TeacherForcing | OwnErrors):
+        return []
+    least = (task.stages + 1) * task.chunk if isinstance(task, OwnErrors) else max(flight, 1)
+    if system.frames < task.first + least:
         raise UserError(
-            f"training clips of {system.frames} frames are too short for {task.first} context frames and one group of "
-            f"{max(flight, 1)}; set frames to at least {task.first + max(flight, 1)}"
+            f"training clips of {system.frames} frames are too short for {task.first} context frames and {least} to learn; "
+            f"set frames to at least {task.first + least}"
         )
-    longest = task.first + (groups - 1) * flight if isinstance(task, TeacherForcing) else system.frames - 1
-    return [*warnings, *_check_past(system, task.first, longest)], flight
+    groups = (system.frames - task.first) // flight
+    longest = system.frames - 1 if isinstance(task, DiffusionForcing) else task.first + (groups - 1) * flight
+    return _check_past(system, task.first, longest)
 
 
 def _check_past(system: System, first: int, longest: int) -> list[str]:

@@ -38,7 +38,12 @@ BLOCK = 4
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """steps of `batch` clips; lr warms up over `warmup` steps and falls linearly to 0 over the last `decay` share."""
+    """steps: of training. batch: clips a step. lr: learning rate at its height. warmup: steps of its rise. decay: last share of
+    the steps, in which it falls linearly to 0. weight_decay: of AdamW, on matrices. clip: largest norm of the gradient. ema:
+    share of the moving average that a step keeps. bf16: compute in bfloat16. compile: compile the model first. save_every:
+    steps between checkpoints. log_every: steps between lines of progress. validate_every: steps between held-out losses.
+    seed: of weights, clips, levels and noise.
+    """
 
     steps: Count = 10_000
     batch: Count = 16

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import final
 
 import torch
@@ -15,9 +14,8 @@ from unspool import noise as rng
 from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.model.video import VideoModel
-from unspool.noise import FrameNoise
 from unspool.rollout import Rollout, stream
-from unspool.schedule import Independent, Law, Plan
+from unspool.schedule import Independent, Law, Staircase
 from unspool.system import Loss
 from unspool.types import Clip, State, Video
 
@@ -28,18 +26,12 @@ class TeacherForcing:
     """Every chunk of the clip is denoised at once, each behind the clean frames before it (ACDiT's two streams, 2412.07720).
 
     chunk: frames that are denoised together. first: clean frames in front of the first chunk. context_noise: history is
-    noised to a level drawn from (0, context_noise) for each clip, and the model is told. resample: share of clips whose
-    history is the model's own: the true frames are noised to `resample_level` and the model's own rollout, without gradient,
-    takes them from there in `resample_steps`, each behind the frames that it has made before. It learns to go on from its own
-    errors, and targets stay the true frames (after Resampling Forcing 2512.15702, from its description).
+    noised to a level drawn from (0, context_noise) for each clip, and the model is told.
     """
 
     chunk: int = 1
     first: int = 2
     context_noise: float = 0.0
-    resample: float = 0.0
-    resample_level: float = 0.75
-    resample_steps: int = 2
     law: Law = field(default_factory=Independent)
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
@@ -47,36 +39,68 @@ class TeacherForcing:
         if not starts:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no chunk of {self.chunk} after {self.first}")
         history = clip.frames[:, : starts[-1]]
-        if self.resample and len(starts) > 1:
-            own = _rows(rng.uniform(rng.fold(key, 5), 1)[:, 0] < self.resample)
-            if len(own):
-                part = Clip(clip.frames[own], *(None if t is None else t[own] for t in clip[1:]))
-                history = history.index_copy(0, own, self._resampled(model, blend, part, key[own], starts[-1]).to(history))
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
+        state = None if clip.first is None else _beginning(model, clip, key)
         told = level if self.context_noise else None
-        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, told)
+        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, state, told)
 
-    def _resampled(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, end: int) -> Video:
-        """The clip's frames up to `end`, those after `first` as the model makes them from a noised copy of themselves."""
-        noise, row_of = FrameNoise(model.shape), torch.arange(len(key), device=key.device)[:, None]
 
-        def told(at: Tensor, frames: int, what: Tensor) -> Tensor:
-            return what[row_of, at[:, None] + torch.arange(frames, device=at.device)]
+@final
+@dataclass(frozen=True)
+class OwnErrors:
+    """Somewhere in the clip the model goes on by itself for `stages` chunks, without gradient; then it learns every true chunk
+    from there on, behind what it has made so far: chunk 0 behind the truth, chunk k behind k chunks of its own.
 
-        def noised_truth(seed: Tensor, at: Tensor, frames: int, row: int = 0) -> Video:
-            truth = told(at, frames, clip.frames)
-            return blend.blend(truth, noise(seed, at, frames, row).to(truth), truth.new_full((1, 1), self.resample_level))
+    So it sees its errors while they are small, in use's own distribution, and learns to mend them. Two stages of this kind are
+    what recursive alpha diffusion trains with; more of them, the random place and the rollout in `steps` steps are ours.
+    """
 
-        rows = torch.linspace(self.resample_level, 0, self.resample_steps + 1)[:, None].expand(-1, self.chunk)
-        plan = Plan(rows[:1], rows, self.chunk, self.chunk, top=self.resample_level)
-        known = clip.frames[:, : self.first]
-        control = None if clip.control is None else clip.control[:, : self.first]
-        state = model.remember(known, _beginning(model, clip, rng.fold(key, 6)), control=control)
-        controls = None if clip.control is None else partial(told, what=clip.control)
-        rollout = Rollout(state, known[:, :0], known[:, :0], {})
-        chunks = stream(model, blend, plan, rollout, source=noised_truth, controls=controls, frames=end - self.first)
-        return torch.cat([known, *(chunk.frames for chunk in chunks)], 1)
+    chunk: int = 1
+    first: int = 2
+    stages: int = 3
+    steps: int = 4
+    law: Law = field(default_factory=Independent)
+
+    def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
+        clip, key, state = self._entered(model, clip, key)
+        control = clip.control
+
+        def told(at: Tensor, frames: int) -> Tensor:
+            assert control is not None
+            columns = (at - state["at"])[:, None] + torch.arange(frames, device=at.device)
+            return control[torch.arange(len(at), device=at.device)[:, None], columns]
+
+        plan = Staircase(self.steps, self.chunk).plan()
+        rollout = Rollout({**state, "seed": rng.fold(key, 6)}, clip.frames[:, :0], clip.frames[:, :0], {})
+        made = stream(
+            model, blend, plan, rollout, frames=self.stages * self.chunk, controls=None if control is None else told
+        )  # fmt: skip
+        own = torch.cat([chunk.frames for chunk in made], 1)
+        starts = tuple(range(0, clip.frames.shape[1], self.chunk))
+        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, own, state, None)
+
+    def _entered(self, model: VideoModel, clip: Clip, key: Tensor) -> tuple[Clip, Tensor, State]:
+        """The part of each clip from a random place on, its key, and the state behind the true frames before; the order of the
+        clips is another."""
+        span = (self.stages + 1) * self.chunk
+        places = clip.frames.shape[1] - self.first - span + 1
+        if places < 1 or not self.stages:
+            raise UserError(f"{self.stages} chunks of its own and one more need clips of {self.first + span} frames or longer")
+        place = (self.first + rng.uniform(rng.fold(key, 5), 1)[:, 0] * places).long()
+        order, states = [], []
+        for at in range(self.first, self.first + (1 if place.is_meta else places)):
+            rows = torch.arange(len(key), device=place.device) if place.is_meta else (place == at).nonzero()[:, 0]
+            if len(rows):
+                part = Clip(clip.frames[rows, :at], *(None if leaf is None else leaf[rows] for leaf in clip[1:]))
+                known = None if part.control is None else part.control[:, :at]
+                order.append(rows)
+                states.append(model.remember(part.frames, _beginning(model, part, key[rows]), control=known))
+        rows = torch.cat(order)
+        columns = place[rows][:, None] + torch.arange(span, device=place.device)
+        frames, control = (None if leaf is None else leaf[rows[:, None], columns] for leaf in (clip.frames, clip.control))
+        assert frames is not None
+        return Clip(frames, control), key[rows], _joined(states)
 
 
 @final
@@ -91,19 +115,19 @@ class DiffusionForcing:
         flight = clip.frames.shape[1] - self.first
         if flight < 1:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
-        yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, clip.frames[:, : self.first], None)
+        state = None if clip.first is None else _beginning(model, clip, key)
+        yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, clip.frames[:, : self.first], state, None)
 
 
 def _denoising(
     model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...], flight: int, law: Law,
-    history: Video, history_level: Tensor | None,
+    history: Video, state: State | None, history_level: Tensor | None,
 ) -> Loss:  # fmt: skip
-    """Mean squared error of the velocity over the frames that carry noise."""
+    """Mean squared error of the velocity over the frames that carry noise; state: what lies before the clip and its history."""
     target = clip.frames[:, _columns(starts, flight, clip.frames.device)]
     noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
     level = law(rng.fold(key, 2), len(starts) * flight).unflatten(1, (len(starts), flight))
     x = blend.blend(target, noise, level)
-    state = None if clip.first is None else _beginning(model, clip, key)
     velocity, _ = model(history, x, level, starts, state, context_level=history_level, control=clip.control)
     error = (velocity.float() - blend.target(target, noise, level)).square().mean((-1, -2, -3))
     noisy = (level > 0).float()
@@ -111,9 +135,13 @@ def _denoising(
     return Loss(value, {"loss": value.detach()})
 
 
-def _rows(chosen: Tensor) -> Tensor:
-    """Indices of the rows where chosen (B,) is true; of all of them where there are shapes alone, when FLOPs are counted."""
-    return torch.arange(len(chosen), device="meta") if chosen.is_meta else chosen.nonzero()[:, 0]
+def _joined(states: list[State]) -> State:
+    """States of parts of a batch as one."""
+    first = states[0]
+    return {
+        name: torch.cat([state[name] for state in states]) if isinstance(leaf, Tensor) else _joined([s[name] for s in states])
+        for name, leaf in first.items()
+    }
 
 
 def _beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:
