@@ -25,7 +25,7 @@ library_name: unspool
 # {name}
 
 {parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}` with {arguments}. It goes on from two frames of the
-procedural world `duel` at 64 x 64, 30 frames a second. Trained on nothing but that world, and good for nothing else.
+procedural world `{data}`, 30 frames a second. Trained on nothing but that world, and good for nothing else.
 
 ## How it came about
 
@@ -34,7 +34,8 @@ procedural world `duel` at 64 x 64, 30 frames a second. Trained on nothing but t
 {jobs}
 
 Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, shared with other work, seed {seed}, torch {torch}.
-Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it.
+Commands are as they were typed: what became of a setting that is no more is told in `docs/log.md`, and a run that begins with
+the weights of another follows it here. Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it.
 Last held-out loss {loss:.4f} (split `seen`).
 
 ## What it does
@@ -81,6 +82,7 @@ def card(system: Any, run: Path, report: dict[str, Any], out: Path) -> str:
         parameters=sum(p.numel() for _, p in system.named_parameters()),
         bytes=(out / "model.safetensors").stat().st_size,
         recipe=settings["recipe"],
+        data=settings["data"],
         arguments=", ".join(f"`{k} {v}`" for k, v in arguments.items()),
         jobs="\n".join(
             f"| {job['from_step']} | {job['to_step']} | `{shlex.join(job['argv']).replace(str(run.parent), 'runs')}` "

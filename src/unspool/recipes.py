@@ -101,7 +101,7 @@ def frame_by_frame(
     reach: Natural = 128,
     shift: Positive = 1.0,
     own: Natural = 3,
-    own_steps: Count = 4,
+    own_steps: Count = 1,
     predict: Predict = "change",
 ) -> System:
     """One frame at a time, each denoised in full before the next begins, trained on its own errors.

@@ -162,25 +162,28 @@ def watched(**options: Any) -> Watched:
 
 
 def test_own_frames_are_what_a_rollout_makes() -> None:
-    """Behind the true frames before each clip's place, two chunks from pure noise: by the loop that sampling walks."""
+    """Behind the true frames before each clip's place, two chunks from pure noise, by the loop that sampling walks; then each
+    clip's are drawn towards the truth by a share of its own."""
     model = watched()
     loss(OwnErrors(2, 1, stages=2, steps=3), model, clips(), KEY)
     assert model.starts == (0, 2, 4) and model.clean.shape[1] == 4 and not model.clean.requires_grad
     places = model.state["at"].tolist()
     assert sorted(set(places)) == [1, 2] and len(places) == 4
-    left = list(range(4))
+    shares: dict[int, float] = {}
     for row, place in enumerate(places):
-        for clip in left:
-            seed = rng.fold(KEY[clip : clip + 1], 6)
+        for clip in set(range(4)) - shares.keys():
+            true, x = clips()[clip : clip + 1], clips()[:1, :0]
             with torch.no_grad():
-                true, x = clips()[clip : clip + 1, :place], clips()[:1, :0]
-                state = model.remember(true, model.start(1, seed=seed, device="cpu", dtype=torch.float32))
-                made = stream(model, AlphaBlend(), Staircase(3, 2).plan(), Rollout(state, x, x, {}), frames=4)
-                wanted = torch.cat([chunk.frames for chunk in made], 1)
-            if error(model.clean[row : row + 1], wanted) < 1e-5:
-                left.remove(clip)
+                state = model.start(1, seed=rng.fold(KEY[clip : clip + 1], 6), device="cpu", dtype=torch.float32)
+                rollout = Rollout(model.remember(true[:, :place], state), x, x, {})
+                made = torch.cat([c.frames for c in stream(model, AlphaBlend(), Staircase(3, 2).plan(), rollout, frames=4)], 1)
+            here = true[:, place : place + 4]
+            share = float(((model.clean[row] - here) * (made - here)).sum() / (made - here).square().sum())
+            if error(model.clean[row : row + 1], here + share * (made - here)) < 1e-5:
+                shares[clip] = share
                 break
-    assert not left, "every clip goes on from its own truth, under its own seed"
+    assert len(shares) == 4, "every clip goes on from its own truth, under its own seed"
+    assert all(0 <= share <= 1 for share in shares.values()) and len(set(shares.values())) == 4
 
 
 def test_it_learns_the_truth_behind_its_own_frames() -> None:

@@ -52,14 +52,17 @@ class OwnErrors:
     """Somewhere in the clip the model goes on by itself for `stages` chunks, without gradient; then it learns every true chunk
     from there on, behind what it has made so far: chunk 0 behind the truth, chunk k behind k chunks of its own.
 
-    So it sees its errors while they are small, in use's own distribution, and learns to mend them. Two stages of this kind are
-    what recursive alpha diffusion trains with; more of them, the random place and the rollout in `steps` steps are ours.
+    Its own chunks come from a rollout in `steps` steps (1: the mean of what may follow) and are drawn towards the truth by a
+    share that is random in each clip, so that errors of every size occur and learning one clip never becomes guessing.
+
+    Recursive alpha diffusion learns behind ONE such chunk, estimated in one step; more of them, the random place, the rollout
+    and the random share are ours. docs/log.md tells what happens without them.
     """
 
     chunk: int = 1
     first: int = 2
     stages: int = 3
-    steps: int = 4
+    steps: int = 1
     law: Law = field(default_factory=Independent)
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
@@ -77,6 +80,9 @@ class OwnErrors:
             model, blend, plan, rollout, frames=self.stages * self.chunk, controls=None if control is None else told
         )  # fmt: skip
         own = torch.cat([chunk.frames for chunk in made], 1)
+        true = clip.frames[:, : own.shape[1]]
+        share = rng.uniform(rng.fold(key, 7), 1)[..., None, None, None].to(true)
+        own = true + share * (own.to(true) - true)
         starts = tuple(range(0, clip.frames.shape[1], self.chunk))
         yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, own, state, None)
 
