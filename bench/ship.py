@@ -24,8 +24,10 @@ library_name: unspool
 ---
 # {name}
 
-{parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}` with {arguments}. It goes on from two frames of the
-procedural world `{data}`, 30 frames a second. Trained on nothing but that world, and good for nothing else.
+{parameters:,} parameters, {bytes:,} bytes, recipe `{recipe}`
+with {arguments}.
+It goes on from two frames of the procedural world `{data}`, 30 frames a second. Trained on nothing but that
+world, and good for nothing else.
 
 ## How it came about
 
@@ -33,9 +35,10 @@ procedural world `{data}`, 30 frames a second. Trained on nothing but that world
 |---|---|---|---|---|
 {jobs}
 
-Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, shared with other work, seed {seed}, torch {torch}.
-Commands are as they were typed: what became of a setting that is no more is told in `docs/log.md`, and a run that begins with
-the weights of another follows it here. Training clips were drawn from the split `train`: whole backgrounds, colour pairs and move pairs never occur in it.
+Altogether {hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, seed {seed}, torch {torch}.
+Commands are as they were typed: what became of a setting that is no more is told in `docs/log.md`, and a run that
+begins with the weights of another follows it here. Training clips were drawn from the split `train`: whole backgrounds,
+colour pairs and move pairs never occur in it.
 Last held-out loss {loss:.4f} (split `seen`).
 
 ## What it does

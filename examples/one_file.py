@@ -3,7 +3,8 @@
     python examples/one_file.py     # about three minutes on one thread; writes one_file.gif and one_file.png
 
 A world of tumbling propellers, a transformer, its training, an endless rollout: two real frames go in, three futures come out.
-Names are the library's, and so are the numbers: a test loads these weights into unspool and compares. Read from top to bottom.
+Names are the library's, and so are the numbers of model, loss, noise, levels and video: a test loads these weights into unspool
+and compares. How it mixes its guesses into the past (`loss`) is its own: two rounds at once. Read from top to bottom.
 Shapes: B batch, T frames of a clip, F noisy frames under way (the flight), N tokens of a frame, D features.
 A video is (B, T, 3, H, W) in [-1, 1]; a level is (B, T), one noise level for EACH frame: 0 clean, 1 noise.
 """

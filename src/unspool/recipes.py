@@ -130,6 +130,8 @@ def full_sequence(
     steps: Count = 16,
     frames: Count = 18,
     context_noise: Share = 0.2,
+    anchor: Natural = 0,
+    reach: Natural = 0,
     predict: Predict = "change",
 ) -> System:
     """A whole flight of frames denoised together at one level, then the next flight behind it.
@@ -137,10 +139,10 @@ def full_sequence(
     Source: Video Diffusion Models (2204.03458), not read: one level for all frames, the baseline that every autoregressive
     method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels)
+    model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels, anchor)
     objective = TeacherForcing(flight, 2, context_noise, law=Together())
     schedule = Staircase(steps=steps, lag=0, chunks=flight)
-    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
 
 def diffusion_forcing(
@@ -156,6 +158,8 @@ def diffusion_forcing(
     frames: Count = 22,
     shift: Positive = 1.0,
     clean: Share = 0.1,
+    anchor: Natural = 0,
+    reach: Natural = 0,
     predict: Predict = "clean",
 ) -> System:
     """Every frame of a clip at a level of its own, so that any lag may be chosen when it is used.
@@ -165,10 +169,10 @@ def diffusion_forcing(
     Source: Diffusion Forcing (2407.01392), reconstructed from descriptions: independent levels in training, a pyramid of
     levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
     objective = DiffusionForcing(2, Independent(1, shift, clean))
     schedule = Staircase(steps=steps, lag=1 / flight)
-    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
 
 CODEC_PATCH = 8
@@ -177,7 +181,7 @@ CODEC_PATCH = 8
 
 def _backbone(
     size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
-    channels: int, anchor: int = 0,
+    channels: int, anchor: int,
 ) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 

@@ -27,7 +27,7 @@ MOST_SEEDS = 1024
 MOST_CONTEXT = 10_000
 
 
-class Context(NamedTuple):
+class Opening(NamedTuple):
     """frames: uint8 (T, H, W, 3); fps: of the video that they come from; name: which video that is."""
 
     frames: np.ndarray
@@ -55,7 +55,7 @@ class Finished:
     interrupted: bool
 
 
-def context_of(where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0) -> Context:
+def context_of(where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0) -> Opening:
     """The context that a user means: the first frames of a video, of video number `clip` of a folder, or of a world's held-out
     clip number `clip`, cut to a square and resampled to the model's resolution.
 
@@ -66,13 +66,13 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
-        return Context(world(np.array([clip]), frames)[0], float(world.fps), f"{where}, {split} clip {clip}")
+        return Opening(world(np.array([clip]), frames)[0], float(world.fps), f"{where}, {split} clip {clip}")
     from unspool.data.video import probe, read_video
 
     if not Path(where).exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
         raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
     path = _video_in(Path(where), clip) if Path(where).is_dir() else Path(where)
-    return Context(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, str(path))
+    return Opening(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, str(path))
 
 
 @torch.no_grad()
@@ -155,10 +155,11 @@ def write_futures(
     first = int(rollout.state["at"][0]) + system.schedule.redo - rollout.pending.shape[1]
     outs: list[VideoWriter] = []
     with Interrupt() as stop, ExitStack() as stack:
-        made = [path for path in {path.parent for path in paths} if not path.exists()]
+        homes = {path.parent.absolute() for path in paths}
+        made = {place for home in homes for place in (home, *home.parents) if not place.exists()}
         try:
-            for path in made:
-                path.mkdir(parents=True, exist_ok=True)
+            for home in homes:
+                home.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 outs.append(stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)))
             chunks = futures(system, rollout, frames)
@@ -174,9 +175,9 @@ def write_futures(
         except (UserError, OSError) as error:
             for out in outs:
                 out.discard()  # finished videos of an earlier call stay
-            for path in made:
+            for place in sorted(made, reverse=True):  # from the inside out
                 with suppress(OSError):  # something else is in it by now
-                    path.rmdir()
+                    place.rmdir()
             if isinstance(error, UserError):
                 raise
             raise UserError(f"cannot write {paths[0].parent}: {error.strerror}; choose another folder") from error

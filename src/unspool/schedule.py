@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
     `warmup` is walked once, `loop` for ever: after each walk the first `hop` columns beyond `redo` are clean, leave, and the
     rest moves up. `redo` leading columns are frames already shown that the method generates again; they are never emitted and
-    fall back to loop[0] after each hop. `top` is the level at which frames enter.
+    fall back to loop[0] after each hop.
     """
 
     warmup: Tensor
@@ -45,7 +45,6 @@ class Plan(NamedTuple):
     chunk: int
     hop: int
     redo: int = 0
-    top: float = 1.0
 
     @property
     def frames(self) -> int:

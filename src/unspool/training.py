@@ -192,7 +192,8 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     rollout = sampling.start(system, clip[:2], seeds, 0)
     made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - 2)], 1)
     rows = {"real": clip[2:]} | {f"seed {k}": video for k, video in enumerate(made)}
-    store.write_aside(path, lambda aside: contact_sheet(rows, clip[:2], 30.0).save(aside, format="png"))
+    picture = contact_sheet(rows, clip[:2], float(getattr(source, "fps", 30)))
+    store.write_aside(path, lambda aside: picture.save(aside, format="png"))
 
 
 def _held_out(data: str, system: System, decoded: Callable[[int, int], None] | None) -> ClipSource | str:

@@ -199,6 +199,8 @@ def test_sample_refuses(refused, trained, tmp_path, words, says):
         ("chunk-by-chunk --data dual", "did you mean 'duel'"),
         ("chunk-by-chunk --data duel --windoww 4", "did you mean '--window'"),
         ("chunk-by-chunk --data duel --frames 10000000", "at most 4096 frames"),
+        ("frame-by-frame --data duel --anchor 200", "longer than the clips"),
+        ("chunk-by-chunk --data duel:fighters=2.0", "a whole number"), ("chunk-by-chunk --data rooms:plans=0", "floor plan"),
         ("chunk-by-chunk --data nowhere/at/all", "no such folder"),
         ("chunk-by-chunk --data empty", "no usable"), ("chunk-by-chunk", "name the data"), ("", "name a recipe"),
         ("chunk-by-chunk --data duel --train.stepz 4", "did you mean '--train.steps'"),

@@ -182,6 +182,19 @@ def test_explain_takes_settings(unspool):
     assert len(json.loads(done.out)["levels"]["loop"]) == 5
 
 
+def test_explain_draws_the_levels(unspool, tmp_path):
+    done = unspool("explain", "diffusion-forcing", "--size", "nano", "--picture", "levels.png", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "levels.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_main_job_is_thirty_seconds():
+    from unspool.cli import demo
+
+    asked = demo.parser([]).parse(["--out", "demo"])
+    assert (asked.frames, asked.seeds, demo.CONTEXT) == (893, 3, 2)
+
+
 def test_demo_leaves_videos_pictures_and_a_report(unspool, trained, tmp_path: Path):
     done = unspool("demo", "--model", trained, "--frames", 70, "--seeds", 2, "--out", tmp_path)
     assert done.code == 0, done.err

@@ -202,7 +202,7 @@ def test_sizes_show_the_same_scene() -> None:
 
 
 def test_thousands_of_frames_a_second() -> None:
-    """Processor time of one thread, so that a busy machine does not matter; the goal of 3000 is measured in `bench`."""
+    """Processor time of one thread, so that a busy machine does not matter; bench/worlds.py says how many."""
     world = Duel()
     world(np.arange(4), 4)
     begin = time.process_time()

@@ -46,7 +46,7 @@ def system(objective: Objective | None = None) -> System:
 
 
 def anchored() -> System:
-    """Nothing is kept but channels; clips come with an older frame, and half of them go on from the model's own frames."""
+    """Nothing is kept but channels; clips come with an older frame, and the model goes on from frames of its own."""
     torch.manual_seed(0)
     context = Channels(2, anchor=1)
     model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, memories=lambda: [Window(16, 1, 0)], context=context)

@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> None:
     clip = sampling.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
     rollout = sampling.start(system, clip.frames, options.seeds, options.seed)
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(options.seeds)]
-    facts = {"model": model, "recipe": checkpoint.config["recipe"], "config hash": checkpoint.digest, "context": clip.name}
+    facts = {"model": model, "recipe": checkpoint.config["recipe"], "config_hash": checkpoint.digest,
+        "checkpoint": checkpoint.folder.resolve().name, "context": clip.name}
     keep: list[np.ndarray] = []
     with Bar("frames", options.frames) as bar:
         done = sampling.write_futures(
@@ -180,13 +181,14 @@ def _train(options: argparse.Namespace) -> Path:
         print(f"going on with {run}; --minutes was said when it began", file=sys.stderr, flush=True)
     else:
         job = _paced(options, run, told)
+    prepared = training.prepare(job)
     with Bar("training", job.settings.train.steps) as bar:
 
         def report(trainer: Trainer, logs: dict[str, float]) -> None:
             bar(trainer.step, {"loss": f"{logs['loss']:.4f}"})
 
         try:
-            return training.run(training.prepare(job), report)
+            return training.run(prepared, report)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("saved; the same command goes on") from None
 

@@ -59,8 +59,8 @@ def model(where: str) -> dict[str, Any]:
     }  # fmt: skip
     if (checkpoint.folder / "README.md").is_file():
         facts["card"] = _card(checkpoint.folder / "README.md")
-    journal = checkpoint.folder.resolve().parents[1] / "run.json"
-    if journal.is_file():
+    folder = checkpoint.folder.resolve()
+    if folder.parent.name == "checkpoints" and (journal := folder.parents[1] / "run.json").is_file():
         facts["trained"] = store.read_json(journal).get("totals")
     return facts
 

@@ -11,22 +11,24 @@ from typing import Any, NamedTuple
 from unspool.cli import VERBS
 from unspool.cli.parser import Parser, rollout_settings, set_threads
 from unspool.cli.progress import Bar, size
+from unspool.data import WORLDS
 from unspool.errors import UserError
 
 EXAMPLES = (
-    "unspool sample duel-64 --context duel --frames 893 --seeds 3 --out futures",
+    "unspool sample duel-64 --context duel:speed=0.5 --frames 893 --seeds 3 --out futures",
     "unspool sample runs/mine --context clip.mp4 --frames 300 --out futures --rollout-out half.safetensors",
     "unspool sample runs/mine --rollout-in half.safetensors --frames 300 --out more",
-    "unspool sample duel-64 --context duel --frames 120 --out futures --rollout.steps 4 --recipe frame-by-frame",
+    "unspool sample duel-64 --context duel:speed=0.5 --clip 3 --split unseen --frames 120 --out futures --rollout.steps 8",
+    "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
 )
 
 
 def parser(argv: list[str]) -> Parser:
     parser = Parser("sample", VERBS["sample"], EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="a run or checkpoint folder, a shipped model's name, or a Hub id")
-    parser.add_argument("--context", metavar="VIDEO|DIR|duel", help="what the futures go on from")
+    parser.add_argument("--context", metavar="VIDEO|DIR|WORLD", help=f"to go on from; worlds: {', '.join(WORLDS)}")
     parser.add_argument("--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken [2]")
-    parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of duel's clip [0]")
+    parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of the clip [0]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
     parser.add_argument("--seeds", type=int, default=None, metavar="K", help="futures to make, one video each [1]")

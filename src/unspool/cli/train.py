@@ -12,6 +12,7 @@ from typing import Any
 from unspool.cli import VERBS
 from unspool.cli.parser import Parser, set_threads
 from unspool.cli.progress import Bar, Tally
+from unspool.data import WORLDS
 
 EXAMPLES = (
     "unspool train chunk-by-chunk --data duel --out runs/duel --train.steps 4800",
@@ -28,7 +29,7 @@ def parser(argv: list[str]) -> Parser:
 
     parser = Parser("train", VERBS["train"], EXAMPLES)
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(recipes.RECIPES)}, or my_recipe.py:recipe")
-    parser.add_argument("--data", metavar="WORLD|DIR", help="duel, or a folder of videos")
+    parser.add_argument("--data", metavar="WORLD|DIR", help=f"{', '.join(WORLDS)} (duel:speed=0.5), or a folder of videos")
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument("--resume", nargs="?", const="latest", metavar="latest|STEP", help="go on with the run in --out")
     parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")

@@ -75,8 +75,10 @@ def _options(data: str, text: str, world: type) -> dict[str, Any]:
             near = difflib.get_close_matches(key, known, n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"options: {', '.join(known)}"
             raise UserError(f"{data!r} has an unknown option {key!r}; {meant}")
+        whole = isinstance(inspect.signature(world).parameters[key].default, int)
         try:
-            options[key] = float(value) if "." in value else int(value)
+            options[key] = int(value) if whole else float(value)
         except ValueError:
-            raise UserError(f"{data!r}: {key} needs a number, as in {key}=1") from None
+            kind = "a whole number" if whole else "a number"
+            raise UserError(f"{data!r}: {key} needs {kind}, as in {key}=1") from None
     return options

@@ -83,6 +83,8 @@ def _check_past(system: System, first: int, longest: int) -> list[str]:
         warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
     if system.reach and not system.anchor:
         raise UserError("reach says how old an anchor may be, and there is none; set anchor to 1, or reach to 0")
+    if system.anchor > system.frames:
+        raise UserError(f"an anchor of {system.anchor} is longer than the clips of {system.frames} frames; set it lower")
     if system.reach > MOST_REACH:
         raise UserError(f"reach is at most {MOST_REACH} frames, not {system.reach}: a world simulates them all for each clip")
     if isinstance(model, VideoTransformer):

@@ -15,7 +15,7 @@ BASE = 100.0
 """Longest wavelength 2 pi * 100 positions: windows hold tens of frames and grids tens of rows, not thousands of tokens."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def table(
     first: int, frames: int, grid: tuple[int, int], dim: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,8 @@ class OwnErrors:
             raise UserError(f"{self.stages} chunks of its own and one more need clips of {self.first + span} frames or longer")
         place = (self.first + rng.uniform(rng.fold(key, 5), 1)[:, 0] * places).long()
         order, states = [], []
-        for at in range(self.first, self.first + (1 if place.is_meta else places)):
+        middle = self.first + places // 2  # where there are shapes alone, when FLOPs are counted
+        for at in (middle,) if place.is_meta else range(self.first, self.first + places):
             rows = torch.arange(len(key), device=place.device) if place.is_meta else (place == at).nonzero()[:, 0]
             if len(rows):
                 part = Clip(clip.frames[rows, :at], *(None if leaf is None else leaf[rows] for leaf in clip[1:]))

@@ -26,7 +26,7 @@ def bits(key: NDArray[np.uint64], *counters: NDArray[np.int64] | int) -> NDArray
     """64 random bits for every (key, counters); all arguments broadcast. At most four counters."""
     with np.errstate(over="ignore"):
         total = key
-        for counter, stride in zip(counters, _STRIDES, strict=False):
+        for counter, stride in zip(counters, _STRIDES[: len(counters)], strict=True):
             total = total + (np.asarray(counter, np.int64).astype(np.uint64) + np.uint64(1)) * stride
         return mix(mix(total))
 

@@ -79,8 +79,9 @@ def cast(layout: Layout, plan: NDArray[np.int64], at: NDArray[np.float32], rays:
     cell = np.floor(at).astype(np.int64)[:, :, None].repeat(width, 2)
     step = np.where(rays < 0, -1, 1)
     with np.errstate(divide="ignore"):
-        delta = np.abs(1 / rays)  # along the ray, from one line of the grid to the next
-    next_ = np.where(rays < 0, at[:, :, None] - cell, cell + 1 - at[:, :, None]) * delta
+        delta = np.abs(1 / rays)  # along the ray, from one line of the grid to the next; infinite along the grid
+    first = np.where(rays < 0, at[:, :, None] - cell, cell + 1 - at[:, :, None])
+    next_ = np.where(first > 0, first, np.float32(1e-9)) * delta
     axis = np.zeros((views, width), np.int64)
     open_ = np.ones((views, width), bool)
     for _ in range(3 * CELLS):
@@ -88,7 +89,7 @@ def cast(layout: Layout, plan: NDArray[np.int64], at: NDArray[np.float32], rays:
         for a in (0, 1):
             moves = open_ & (axis == a)
             cell[:, a] += step[:, a] * moves
-            next_[:, a] += delta[:, a] * moves
+            np.add(next_[:, a], delta[:, a], out=next_[:, a], where=moves)
         open_ = open_ & ~solid.take(base + cell[:, 1] * CELLS + cell[:, 0], mode="clip")
         if not open_.any():
             break

@@ -47,8 +47,8 @@ class Rooms:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise UserError(f"rooms are drawn at 32 or 64 pixels, not {self.size}: set size to one of them")
-        if self.plans < 1:
-            raise UserError(f"rooms need at least one floor plan, not {self.plans}: set plans to 1 or more")
+        if not 1 <= self.plans < 1 << 62:
+            raise UserError(f"rooms need at least one floor plan, not {self.plans}: set plans to 1 or more, of at most 62 bits")
         if self.split not in SPLITS:
             raise UserError(f"rooms have no split {self.split!r}: use train, seen or unseen")
 
