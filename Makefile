@@ -22,8 +22,8 @@ check: install  ## lint, types, tests (the layer test is one of them): what CI r
 	$(BIN)/pytest -q
 
 bench: install  ## cost, speed and worlds, one after the other: run it on an idle machine
-	@set -e; for what in "constant.py duel-64" "constant.py chunk-by-chunk" "speed.py duel-64" "speed.py chunk-by-chunk" worlds.py; \
-	  do echo "== $$what"; $(BIN)/python bench/$$what; done
+	@status=0; for what in "constant.py duel-64" "constant.py chunk-by-chunk" "speed.py duel-64" "speed.py chunk-by-chunk" worlds.py; \
+	  do echo "== $$what"; $(BIN)/python bench/$$what || status=1; done; exit $$status
 
 # constraints.txt pins torch by exact version: unpinned, pip may prefer a build that is gigabytes larger.
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/pip

@@ -39,6 +39,7 @@ class Blend(ABC):
     """Below this level a clean prediction is divided by `floor` (the clamp of JiT, Li and He 2025)."""
 
     def blend(self, clean: Video, noise: Video, level: Levels) -> Video:
+        """Frames (B, T, C, H, W) at these levels (B, T) of the path from `clean` to `noise`."""
         a, b = self.weights(level)
         return a * clean + b * noise
 

@@ -40,6 +40,7 @@ class Patches(nn.Module):
 
     @torch.no_grad()
     def fit(self, video: Video) -> None:
+        """Mean, components and scales of the patches of these frames (B, T, 3, H, W), by an eigendecomposition."""
         p = self.patch
         patches = rearrange(video, "b t c (y p) (x q) -> (b t y x) (c p q)", p=p, q=p).double()
         self.mean.copy_(patches.mean(0))

@@ -31,7 +31,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, latents: Video, state: State) -> tuple[Video, State]:
-        """Latents -> video."""
+        """Latents (B, T', C, H', W') -> video (B, T, 3, H, W), about -1 .. 1."""
         ...
 
 
