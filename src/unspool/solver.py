@@ -1,7 +1,7 @@
 """Ordinary differential equation solvers: one step of a window of frames, each from its own level to its own next one.
 
-A solver is a free function (velocity, blend, x, level, to) -> x: frames (B, F, C, H, W), levels (B, F) from and to. Columns with
-level == to come back untouched.
+A solver is a free function (velocity, blend, x, level, to) -> x: frames (B, F, C, H, W), levels (B, F) from and to. Columns
+with level == to come back untouched.
 """
 
 from __future__ import annotations
