@@ -1,8 +1,8 @@
 """Turn a finished run into a model that ships: bfloat16 weights, config and a card whose figures are read from files.
 
-    python bench/ship.py RUN REPORT.json src/unspool/shipped/NAME
+    python bench/ship.py RUN src/unspool/shipped/NAME REPORT.json ...
 
-REPORT.json is what `unspool demo --model RUN --json ...` left. Nothing on the card is typed by hand.
+Each REPORT.json is what `unspool demo --model RUN ...` left, on seen or unseen combinations. No figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -43,24 +43,26 @@ Last held-out loss {loss:.4f} (split `seen`).
 
 ## What it does
 
-`{demo}`, {frames} frames (`report.json` of that command):
-
-{verdict}
-
-| | motion / real | still pairs | sharpness / real | colour shift | repeats | like real video for |
-|---|---|---|---|---|---|---|
-{metrics}
+{reports}
 
 The band is that of other real episodes of the same length; see `docs/results.md` for more figures and their commands.
 """
 
 
-def main(run: Path, report_path: Path, out: Path) -> None:
+REPORT = """`{demo}`, {frames} frames:
+
+{verdict}
+
+| | motion / real | still pairs | sharpness / real | colour shift | repeats | like real video for |
+|---|---|---|---|---|---|---|
+{metrics}"""
+
+
+def main(run: Path, out: Path, *reports: Path) -> None:
     checkpoint = hub.find(run)
     system = hub.load(checkpoint)
-    report = store.read_json(report_path)
     hub.save_pretrained(system, out, checkpoint.config, torch.bfloat16)
-    store.write_text(out / "README.md", card(system, run, report, out))
+    store.write_text(out / "README.md", card(system, run, [store.read_json(path) for path in reports], out))
     weight = (out / "model.safetensors").stat().st_size
     print(f"{out}: {weight:,} bytes")
 
@@ -72,7 +74,7 @@ def jobs_of(run: Path) -> list[dict[str, Any]]:
     return [*(jobs_of(Path(first)) if first else []), *own]
 
 
-def card(system: Any, run: Path, report: dict[str, Any], out: Path) -> str:
+def card(system: Any, run: Path, reports: list[dict[str, Any]], out: Path) -> str:
     """The text of the card; folders are named relative to where the runs lie."""
     jobs = jobs_of(run)
     last = jobs[-1]
@@ -98,17 +100,19 @@ def card(system: Any, run: Path, report: dict[str, Any], out: Path) -> str:
         seed=last["seed"],
         torch=last["versions"]["torch"],
         loss=[line["held_out_loss"] for line in losses if "held_out_loss" in line][-1],
-        demo=report["facts"]["command"],
-        frames=report["video"]["frames"],
-        verdict=report["verdict"]["words"],
-        metrics="\n".join(rows(report)),
+        reports="\n\n".join(map(told, reports)),
     )
 
 
-def rows(report: dict[str, Any]) -> list[str]:
-    """The closing table of the report, as Markdown rows."""
-    return [f"| {' | '.join(row)} |" for row in closing_table(report)[1:]]
+def told(report: dict[str, Any]) -> str:
+    """What one demo found, with its closing table."""
+    return REPORT.format(
+        demo=report["facts"]["command"],
+        frames=report["video"]["frames"],
+        verdict=report["verdict"]["words"],
+        metrics="\n".join(f"| {' | '.join(row)} |" for row in closing_table(report)[1:]),
+    )
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:]))
