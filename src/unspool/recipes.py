@@ -96,7 +96,7 @@ def frame_by_frame(
     channels: Natural = 6,
     anchor: Natural = 1,
     window: Natural = 0,
-    steps: Count = 8,
+    steps: Count = 4,
     frames: Count = 14,
     reach: Natural = 128,
     shift: Positive = 1.0,
