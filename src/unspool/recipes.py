@@ -108,8 +108,8 @@ def frame_by_frame(
 
     The newest frames and the first one are channels beside the noise; a cache of `window` frames can be added.
 
-    Source: DIAMOND (2405.12399), reconstructed from descriptions: a few newest frames as channels. Recursive alpha diffusion
-    and LGC-VD (2306.02562), read: learning behind a chunk of one's own. Ours: the first frame as an anchor, up to `reach`
+    Source: DIAMOND (2405.12399): a few newest frames as channels; recursive alpha diffusion (2024) after LGC-VD (2306.02562):
+    learning behind a chunk of one's own; all reconstructed from descriptions. Ours: the first frame as an anchor, up to `reach`
     frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
     model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)

@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> None:
     if options.clip < 0:
         raise UserError(f"clip is the number of a held-out clip, from 0, not {options.clip}")
     set_threads(options.threads)
-    _check_world(options.data or DATA)
+    if options.data:
+        _check_world(options.data)
     model = str(_train(options)) if options.size else options.model or "duel-64"
     checkpoint = hub.find(model)
     options.data = options.data or _world_of(checkpoint.config)
@@ -76,8 +77,10 @@ def run(options: argparse.Namespace) -> None:
     clip = sampling.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
     rollout = sampling.start(system, clip.frames, options.seeds, options.seed)
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(options.seeds)]
-    facts = {"model": model, "recipe": checkpoint.config["recipe"], "config_hash": checkpoint.digest,
-        "checkpoint": checkpoint.folder.resolve().name, "context": clip.name}
+    facts = {
+        "model": model, "recipe": checkpoint.config["recipe"], "config_hash": checkpoint.digest,
+        "checkpoint": checkpoint.folder.resolve().name, "context": clip.name,
+    }  # fmt: skip
     keep: list[np.ndarray] = []
     with Bar("frames", options.frames) as bar:
         done = sampling.write_futures(

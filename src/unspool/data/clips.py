@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
 from unspool.noise import fold, uniform
+
+Split = Literal["train", "seen", "unseen"]
+SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
+"""Of a world: what is trained on; new episodes of what is trained on; what training never shows."""
 
 
 class ClipSource(Protocol):
@@ -35,3 +39,10 @@ def gaps(indices: np.ndarray, seed: int, reach: int) -> np.ndarray:
     key = fold(torch.tensor(seed), torch.as_tensor(np.asarray(indices), dtype=torch.int64))
     u = uniform(fold(key, 0x9A9), 1)[:, 0].double().numpy()
     return np.floor(np.maximum(0, (u - 0.25) / 0.75) * (reach + 1)).astype(np.int64)
+
+
+def columns(indices: np.ndarray, frames: int, seed: int, anchor: int, reach: int) -> np.ndarray:
+    """(B, anchor + frames) which frames of its episode a world shows in each clip; `frames + reach` is the longest it needs."""
+    begins = reach - gaps(indices, seed, reach)
+    clip = np.tile(reach + np.arange(frames), (len(begins), 1))
+    return np.concatenate([begins[:, None] + np.arange(anchor), clip], 1)

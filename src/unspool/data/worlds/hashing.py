@@ -31,6 +31,12 @@ def bits(key: NDArray[np.uint64], *counters: NDArray[np.int64] | int) -> NDArray
         return mix(mix(total))
 
 
+def sample_seeds(indices: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Seeds (B,) of global samples (B,), 61 bits each."""
+    key = np.asarray(seed, np.int64).astype(np.uint64)
+    return (bits(key, np.atleast_1d(np.asarray(indices, np.int64))) >> np.uint64(3)).astype(np.int64)
+
+
 def uniform(key: NDArray[np.uint64], *counters: NDArray[np.int64] | int) -> NDArray[np.float32]:
     """Uniform float32 in [0, 1) for every (key, counters); 24 bits each."""
     return (bits(key, *counters) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

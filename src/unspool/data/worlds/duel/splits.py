@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations, permutations
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .moves import MOVE, MOVES, REACTIONS, STRIKES
+from unspool.data.clips import Split
 
-Split = Literal["train", "seen", "unseen"]
-SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
+from .moves import MOVE, MOVES, REACTIONS, STRIKES
 
 BACKGROUNDS = ("meadow", "dusk", "dojo", "night", "desert", "temple", "snow", "harbour", "hall", "orchard")
 COLOURS = ("red", "blue", "green", "yellow", "purple", "orange", "cyan", "white")

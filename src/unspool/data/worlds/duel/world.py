@@ -8,14 +8,14 @@ from typing import ClassVar, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import gaps
+from unspool.data.clips import SPLITS, Split, columns
 from unspool.errors import UserError
 
-from ..hashing import bits, mix
+from ..hashing import mix, sample_seeds
 from .captions import captions_of
 from .render import render
 from .simulation import Keys, opening, step
-from .splits import SPLITS, Combinations, Split, combinations_of
+from .splits import Combinations, combinations_of
 from .state import DuelState, Trajectory
 
 SIZES = (32, 64, 128)
@@ -103,14 +103,12 @@ class Duel:
         Pure in (world, seed, index): neither the batch nor the number of frames changes a byte of what is common.
         """
         whole = self.simulate(self.seeds(indices, seed=seed), frames + reach)
-        begins = reach - gaps(indices, seed, reach)
-        at = np.concatenate([begins[:, None] + np.arange(anchor), np.tile(np.arange(frames) + reach, (len(begins), 1))], 1)
+        at = columns(indices, frames, seed, anchor, reach)
         return self.render(Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole))
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""
-        key = np.asarray(seed, np.int64).astype(np.uint64)
-        return (bits(key, np.atleast_1d(np.asarray(indices, np.int64))) >> np.uint64(3)).astype(np.int64)
+        return sample_seeds(indices, seed)
 
     def combinations(self, split: Split | None = None) -> Combinations:
         """The backgrounds, colour pairs and replies of a split (this world's by default)."""

@@ -8,16 +8,14 @@ from typing import ClassVar, Literal, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import gaps
+from unspool.data.clips import SPLITS, Split, columns
 from unspool.errors import UserError
 
-from ..hashing import bits, mix
+from ..hashing import bits, mix, sample_seeds
 from .layout import Layout, layouts
 from .raycast import render
 from .walk import Walk, walk
 
-Split = Literal["train", "seen", "unseen"]
-SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
 SIZES = (32, 64)
 
 
@@ -70,11 +68,9 @@ class Rooms:
     ) -> NDArray[np.uint8]:
         """Clips of the global samples `indices`; see `unspool.data.ClipSource`."""
         episode = self.episodes(self.seeds(indices, seed=seed), frames + reach)
-        begins = reach - gaps(indices, seed, reach)
-        at = np.concatenate([begins[:, None] + np.arange(anchor), np.tile(np.arange(frames) + reach, (len(begins), 1))], 1)
+        at = columns(indices, frames, seed, anchor, reach)
         return render(episode.layout, np.take_along_axis(episode.walk.poses, at[..., None], 1), self.size)
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""
-        key = np.asarray(seed, np.int64).astype(np.uint64)
-        return (bits(key, np.atleast_1d(np.asarray(indices, np.int64))) >> np.uint64(3)).astype(np.int64)
+        return sample_seeds(indices, seed)
