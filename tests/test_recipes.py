@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unspool import store
+from unspool.data import Clips
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, stream
 from unspool.system import System
@@ -44,7 +45,7 @@ def test_a_hundred_steps_of_a_recipe(name: str) -> None:
     trainer = Trainer(system, options)
     dead = set(dict(system.model.named_parameters()))
     for step in range(options.steps):
-        trainer.train_step(bars(np.arange(step * 8, step * 8 + 8), CLIP))
+        trainer.train_step(Clips(bars(np.arange(step * 8, step * 8 + 8), CLIP)))
         dead -= {n for n, p in system.model.named_parameters() if p.grad is not None and p.grad.any()}
     assert not dead, f"never had a gradient: {sorted(dead)}"
 

@@ -187,7 +187,7 @@ def dotted(layer: Mapping[str, Any]) -> dict[str, Any]:
     """{"train": {"steps": 1}} and {"train.steps": 1} alike as the latter."""
     flat: dict[str, Any] = {}
     for name, value in layer.items():
-        if name in ("train", "rollout") and isinstance(value, Mapping | None):
+        if name in ("codec", "train", "rollout") and isinstance(value, Mapping | None):
             flat |= {f"{name}.{key}": inner for key, inner in (value or {}).items()}
         else:
             flat[str(name)] = value

@@ -14,6 +14,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from json import dumps
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unspool import config, recipes, store
+from unspool.codec import Codec, CodecOptions
 from unspool.errors import UserError
 from unspool.system import System
 from unspool.train.loop import load_weights
@@ -101,9 +103,18 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
         if recipe is not None or arguments:
             raise
         raise UserError(f"{checkpoint.folder / 'config.json'} cannot be built: {error}") from error
+    if settings.get("codec"):  # one that was trained apart, see `unspool train codec`
+        system = replace(system, codec=_trained(settings["codec"], checkpoint))
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)
     return system
+
+
+def _trained(options: Mapping[str, Any], checkpoint: Checkpoint) -> Codec:
+    try:
+        return CodecOptions(**options).build().eval().requires_grad_(False)
+    except TypeError as error:
+        raise UserError(f"{checkpoint.folder} has a codec of another version ({error}); train it again") from error
 
 
 def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:

@@ -66,7 +66,7 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
-        return Opening(world(np.array([clip]), frames)[0], float(world.fps), f"{where}, {split} clip {clip}")
+        return Opening(world(np.array([clip]), frames).frames[0], float(world.fps), f"{where}, {split} clip {clip}")
     from unspool.data.video import probe, read_video
 
     if not Path(where).exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
@@ -83,7 +83,7 @@ def picture_size(system: System) -> tuple[int, int]:
 
 
 def _video_in(folder: Path, clip: int) -> Path:
-    from unspool.data.folder import SUFFIXES
+    from unspool.data.layouts.videos import SUFFIXES
 
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     if clip >= len(videos):
@@ -148,7 +148,7 @@ def write_futures(
     Ctrl-C lets the chunk under way finish: the videos are then whole and shorter. keep: a list that takes each chunk's frames
     as well. Raises UserError when the videos cannot be written; nothing half-written stays behind.
     """
-    from unspool.data.video import VideoWriter, write_sidecar
+    from unspool.data.writer import VideoWriter, write_sidecar
 
     size = picture_size(system)
     shown, begun, now = 0, time.perf_counter(), rollout

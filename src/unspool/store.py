@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,50 @@ def remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+_held: set[Path] = set()
+
+
+@contextmanager
+def locked(folder: Path, doing: str, sweep: Iterable[str] = ("",)) -> Iterator[None]:
+    """Hold a folder for this process, made if need be; what a killed process left half-written in it, or in those of its
+    folders that `sweep` names, is swept away.
+
+    The system drops the lock when a process dies, however it dies. Inside this process a second `with` passes. doing: for the
+    UserError that is raised when another process holds the folder. Raises it as well when the folder cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if folder in _held:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"cannot write the folder {folder}: {error.strerror}; choose another --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is {doing} in {folder}; wait for it, or choose another --out") from None
+        for place in (folder / name for name in sweep):
+            for left in place.glob(".*.*") if place.is_dir() else ():
+                shutil.rmtree(left, ignore_errors=True)
+        _held.add(folder)
+        try:
+            yield
+        finally:
+            _held.discard(folder)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and values, whatever file they lie in."""
+    whole = sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Atomic; tensors are made contiguous and unshared."""
     from safetensors.torch import save
@@ -131,8 +178,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises UserError when the file is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from error

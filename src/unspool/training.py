@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +13,22 @@ import numpy as np
 import torch
 
 from unspool import config, hub, sampling, store
-from unspool.config import Settings
+from unspool.codec import CodecOptions
+from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
+from unspool.data.shards import Shards
 from unspool.errors import UserError
 from unspool.explain import check
+from unspool.preparation import check_codec, with_codec
 from unspool.system import System
 from unspool.train import loop
-from unspool.train.run import Journal, clips_for, describe, flops_per_clip, hardware, locked, versions
+from unspool.train.codec import TRAINING, CodecJob
+from unspool.train.job import Report, changes, conduct, find_checkpoint, refuse_a_run
+from unspool.train.run import clips_for, describe, flops_per_clip
+from unspool.types import Count
 
-Report = Callable[[loop.Trainer, dict[str, float]], None]
+ENOUGH = 10
+"""Numbers of data for each parameter, below which a model is told to be too large for it."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +58,58 @@ def plan(
 
     resume: `latest`, a step or the path of a checkpoint. Raises UserError for a run that exists when `resume` is not given.
     """
-    out, layers = Path(out), []
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give --out a folder")
-    before = settings_before(out)
-    if resume is None:
-        there = [name for name in ("metrics.jsonl", "checkpoints", "run.json", "config.yaml") if (out / name).exists()]
-        stillborn = (out / ".lock").exists() and not (out / "checkpoints" / "last").exists()
-        if there and not stillborn:
-            raise UserError(f"{out} holds a run already; go on with --resume latest, or choose another --out")
-    elif init:
+    if resume is not None and init:
         raise UserError("--init begins a new run with a model's weights, --resume goes on with a run's own; give one of them")
-    else:
-        if before is None:
-            raise UserError(f"{out} holds no run to resume; leave --resume away to begin one")
-        layers.append(before)
-    if file is not None:
-        layers.append(config.read_file(file))
+    out = Path(out)
+    layers = _layers(out, file, resume)
+    before = None if resume is None else layers[0]
     if recipe is not None and before is not None and before.get("recipe") not in (None, config.canonical(recipe)):
         layers[0] = {name: before[name] for name in ("data", "train") if name in before}  # another recipe, other arguments
     settings = config.resolve(recipe, *layers, overrides or {})
     if settings.data is None:
         raise UserError("name the data: --data duel, or --data FOLDER with videos in it")
-    checkpoint = None if resume is None else _checkpoint(out, resume)
-    if checkpoint is not None and _step(checkpoint) > settings.train.steps:
-        raise UserError(f"{out} is at step {_step(checkpoint)} already; raise --train.steps")
-    notes = () if resume is None or before is None else _changes(before, settings)
+    checkpoint = None if resume is None else find_checkpoint(out, resume, settings.train.steps)
+    notes = () if resume is None or before is None else changes(config.dotted(before), config.dotted(settings.nested()))
     if resume is not None and checkpoint is None:
         notes = (*notes, f"{out} has no checkpoint yet: it begins anew")
     return Job(settings, out, checkpoint, init, notes, told or {})
+
+
+def codec_settings() -> list[Setting]:
+    """Every setting of `train codec` by the name that it is typed as; two ways are not one forward pass to compile."""
+    size = Setting("resolution", Count, 64, "pixels of a frame's side in training")
+    training = [s for s in config.signature(loop.TrainOptions, "train.") if s.name != "train.compile"]
+    chosen = [s._replace(default=getattr(TRAINING, s.name.removeprefix("train."))) for s in training]
+    return [size, *config.signature(CodecOptions, "codec."), *chosen]
+
+
+def plan_codec(
+    out: Path,
+    *,
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    resume: str | None = None,
+    told: Mapping[str, Any] | None = None,
+) -> CodecJob:
+    """As `plan`, for a codec: `prepare_codec` and `train_codec` take the job."""
+    out = Path(out)
+    layers = [config.dotted(layer) for layer in (*_layers(out, file, resume), overrides or {})]
+    given = {name: value for layer in layers for name, value in layer.items()}
+    data = given.pop("data", None)
+    if data is None:
+        raise UserError("name the data: --data rooms, or --data FOLDER with videos in it")
+    values = config.check(codec_settings(), given, "a codec")
+    sections: dict[str, dict[str, Any]] = {"": {}, "codec": {}, "train": {}}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        sections[section][key] = value
+    options, train = CodecOptions(**sections["codec"]), loop.TrainOptions(**sections["train"])
+    checkpoint = None if resume is None else find_checkpoint(out, resume, train.steps)
+    job = CodecJob(options, train, str(data), values["resolution"], out, checkpoint, told=told or {})
+    if resume is None:
+        return job
+    begun = () if checkpoint is not None else (f"{out} has no checkpoint yet: it begins anew",)
+    return replace(job, notes=(*changes(layers[0], config.dotted(job.nested())), *begun))
 
 
 class Prepared(NamedTuple):
@@ -102,21 +133,38 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     settings, options = job.settings, job.settings.train
     system = settings.build()
     warnings = check(system)
+    assert settings.data is not None
+    data = open_source(settings.data, sampling.picture_size(system)[0], "train", decoded, pad=options.pad)
+    encoded = isinstance(data, Shards) and data.manifest.settings["codec"] is not None
+    if isinstance(data, Shards) and encoded:
+        system = with_codec(system, data)
     if job.init:
         source = hub.find(job.init)
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
-    assert settings.data is not None
-    data = open_source(settings.data, sampling.picture_size(system)[0], "train", decoded)
-    held_out = _held_out(settings.data, system, decoded)
+    held_out = _held_out(settings.data, system, options.pad, decoded)
     if isinstance(held_out, str):
         warnings.append(f"nothing is held out: {held_out}")
-    if not job.init and job.resume is None:
-        system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed)))
+    if isinstance(data, Shards) and encoded:
+        check_codec(system, data)
+    elif not job.init and job.resume is None:
+        system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed).frames))
+    if isinstance(data, Shards):
+        warnings += too_little(data.frames, system)
     description = describe(settings.data, data, system, options.seed)
     cost = flops_per_clip(system).total * options.batch
     return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
+
+
+def too_little(frames: int, system: System) -> list[str]:
+    """A line when so many frames are too few for a model of this size; a rule of thumb."""
+    parameters = sum(p.numel() for p in system.model.parameters())
+    need = -(-ENOUGH * parameters // math.prod(system.model.shape))
+    if frames >= need:
+        return []
+    what = f"{frames} frames are little for {parameters:,} parameters, which may learn them by heart"
+    return [f"{what}: {need} or more are better, or a smaller --size"]
 
 
 def run(prepared: Prepared, report: Report | None = None) -> Path:
@@ -127,38 +175,14 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
     saved = config.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,
-        "rollout": rollout, "data": settings.data, "train": asdict(options),
+        "rollout": rollout, "data": settings.data, "train": asdict(options), **_codec_of(data),
     })  # fmt: skip
 
-    with locked(job.out):
-        _write_yaml(job.out / "config.yaml", settings.nested())
-        first = 0 if job.resume is None else _step(job.resume)
-        entry = {
-            **job.told, "versions": versions(), "hardware": hardware(), "seed": options.seed, "data": description,
-            "init": job.init, "changes": job.notes, "from_step": first, "settings": settings.nested(),
-        }  # fmt: skip
-        journal, begun = Journal(job.out, entry), time.perf_counter()
-
-        def record(step: int) -> None:
-            done = max(0, step - first)
-            hours = (time.perf_counter() - begun) / 3600
-            journal.write(to_step=step, hours=hours, flops=flops * done, clips=options.batch * done)
-
-        def note(trainer: loop.Trainer, logs: dict[str, float]) -> None:
-            if trainer.step % options.save_every == 0:
-                record(trainer.step)
-            if report is not None:
-                report(trainer, logs)
-
-        record(first)
-        try:
-            trainer = loop.train(system, data, held_out, job.out, options, saved, resume=job.resume, report=note)
-        finally:
-            last = job.out / "checkpoints" / "last"
-            record(_step(last) if last.exists() else first)
-        with trainer.averaged():
-            system.model.eval()
-            write_samples(system, held_out or data, job.out / "samples" / f"{trainer.step:07d}.png")
+    conduct(
+        system, data, held_out, job.out, options, saved, settings=settings.nested(), flops=flops, resume=job.resume,
+        told={**job.told, "data": description, "init": job.init, "changes": job.notes},
+        samples=lambda path: write_samples(system, held_out or data, path), report=report,
+    )  # fmt: skip
     return job.out
 
 
@@ -186,9 +210,11 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
 
     first, frames = np.zeros(1, dtype=np.int64), 4 * system.frames
     try:
-        clip = source(first, 2 + frames)[0]
+        clip = source(first, 2 + frames).frames[0]
     except UserError:  # its videos are short
-        clip = source(first, system.frames)[0]
+        clip = source(first, system.frames).frames[0]
+    if clip.dtype != np.uint8:
+        clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float(), {})[0])[0]
     rollout = sampling.start(system, clip[:2], seeds, 0)
     made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - 2)], 1)
     rows = {"real": clip[2:]} | {f"seed {k}": video for k, video in enumerate(made)}
@@ -196,14 +222,36 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     store.write_aside(path, lambda aside: picture.save(aside, format="png"))
 
 
-def _held_out(data: str, system: System, decoded: Callable[[int, int], None] | None) -> ClipSource | str:
+def _codec_of(data: ClipSource) -> dict[str, Any]:
+    """The options of the trained codec that the data was encoded with, for the checkpoint: the recipe does not know it."""
+    told = data.manifest.settings["codec"] if isinstance(data, Shards) else None
+    return {"codec": told["options"]} if told and told["options"] else {}
+
+
+def _held_out(data: str, system: System, pad: bool, decoded: Callable[[int, int], None] | None) -> ClipSource | str:
     """Held-out clips, or in words why there are none: a folder of one video has none to hold out."""
     try:
-        source = open_source(data, sampling.picture_size(system)[0], "seen", decoded)
+        source = open_source(data, sampling.picture_size(system)[0], "seen", decoded, pad=pad)
         source(np.arange(1, dtype=np.int64), system.frames)
     except UserError as error:
         return str(error)
     return source
+
+
+def _layers(out: Path, file: Path | None, resume: str | None) -> list[dict[str, Any]]:
+    """Settings of the run that goes on, then of a file. Raises UserError for a run in the way, and for none to resume."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give --out a folder")
+    layers = []
+    if resume is None:
+        refuse_a_run(out)
+    elif (before := settings_before(out)) is not None:
+        layers.append(before)
+    else:
+        raise UserError(f"{out} holds no run to resume; leave --resume away to begin one")
+    if file is not None:
+        layers.append(config.read_file(file))
+    return layers
 
 
 def settings_before(out: Path) -> dict[str, Any] | None:
@@ -218,33 +266,3 @@ def settings_before(out: Path) -> dict[str, Any] | None:
         rollout = told.get("rollout") or {}
         return {"recipe": told["recipe"], **(told.get("arguments") or {}), **train, **data, "rollout": rollout}
     return {} if (out / "metrics.jsonl").exists() else None
-
-
-def _checkpoint(out: Path, resume: str) -> Path | None:
-    """The checkpoint to go on from; None for `latest` of a run that was stopped before its first one."""
-    if resume == "latest":
-        last = out / "checkpoints" / "last"
-        return last.resolve() if last.exists() else None
-    for path in (out / "checkpoints" / resume.zfill(7), Path(resume)):
-        if (path / "training_state").is_dir():
-            return path
-    have = sorted(path.name for path in (out / "checkpoints").glob("[0-9]*"))
-    raise UserError(f"there is no checkpoint {resume!r} to resume from; {out} has: latest {' '.join(have)}")
-
-
-def _step(checkpoint: Path) -> int:
-    return int(store.read_json(checkpoint / "training_state" / "progress.json")["step"])
-
-
-def _changes(before: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
-    """One line for each setting that differs from the run's so far."""
-    old, new = config.dotted(before), config.dotted(settings.nested())
-    names = sorted(name for name in old.keys() & new.keys() if str(old[name]) != str(new[name]))
-    return tuple(f"{name}: {old[name]} -> {new[name]}" for name in names)
-
-
-def _write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    import yaml
-
-    text = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
-    store.write_text(path, text)

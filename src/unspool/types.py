@@ -46,8 +46,10 @@ class Cond(NamedTuple):
 
 class Clip(NamedTuple):
     """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None; first: (B, A, C, H, W),
-    the frames that their videos began with, some time before, or None where the clips are the beginning."""
+    the frames that their videos began with, some time before, or None where the clips are the beginning; valid: (B, T) bool,
+    the frames that count, or None for all."""
 
     frames: Video
     control: Tensor | None = None
     first: Video | None = None
+    valid: Tensor | None = None

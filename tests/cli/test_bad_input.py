@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unspool.data.video import VideoWriter
+from unspool.data.writer import VideoWriter
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_a_run_that_is_done_says_so(unspool, trained, tmp_path):
 
 def test_a_folder_whose_held_out_video_is_short_is_trained_on(unspool, tmp_path, tiny):
     """Files are held out by a hash of their names: the short video among these takes every side in turn."""
-    from unspool.data.video import VideoWriter
+    from unspool.data.writer import VideoWriter
 
     told = 0
     for short in range(4):
@@ -138,7 +138,7 @@ def test_sample_writes_as_many_frames_as_asked_and_a_sidecar(unspool, trained, t
 
 
 def test_any_video_of_any_size_is_context(unspool, trained, tmp_path):
-    from unspool.data.video import VideoWriter
+    from unspool.data.writer import VideoWriter
 
     noise = np.random.default_rng(0).integers(0, 255, (5, 50, 74, 3), np.uint8)
     (tmp_path / "videos").mkdir()

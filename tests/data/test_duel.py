@@ -31,24 +31,24 @@ def same(a: Trajectory | DuelState, b: Trajectory | DuelState) -> bool:
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_a_clip_depends_on_its_index_alone(fighters: int, size: int) -> None:
     world = Duel(size=size, fighters=fighters)  # type: ignore[arg-type]
-    many = world(np.array([7, 3, 2**40, 0, 11]), 12, seed=5)
+    many = world(np.array([7, 3, 2**40, 0, 11]), 12, seed=5).frames
     assert many.shape == (5, 12, size, size, 3) and many.dtype == np.uint8
     for row, index in ((1, 3), (2, 2**40)):
-        alone = world(np.array([index]), 7, seed=5)
+        alone = world(np.array([index]), 7, seed=5).frames
         np.testing.assert_array_equal(alone[0], many[row, :7])
-    assert (world(np.array([3]), 7, seed=6) != many[1:2, :7]).any()
+    assert (world(np.array([3]), 7, seed=6).frames != many[1:2, :7]).any()
 
 
 def test_an_anchor_lies_further_back_in_the_same_fight() -> None:
     world, indices = Duel(size=32), np.arange(12)
-    clips = world(indices, 6, seed=5, anchor=2, reach=20)
-    whole, back = world(indices, 26, seed=5), gaps(indices, 5, 20)
+    clips = world(indices, 6, seed=5, anchor=2, reach=20).frames
+    whole, back = world(indices, 26, seed=5).frames, gaps(indices, 5, 20)
     assert 0 < (back > 0).sum() < 12 and len(np.unique(back)) > 5
     assert clips.shape[1] == 2 + 6
     for clip, fight, gap in zip(clips, whole, back, strict=True):
         np.testing.assert_array_equal(clip[:2], fight[20 - gap : 22 - gap])
         np.testing.assert_array_equal(clip[2:], fight[20:])
-    np.testing.assert_array_equal(world(indices[3:4], 6, seed=5, anchor=2, reach=20)[0], clips[3])
+    np.testing.assert_array_equal(world(indices[3:4], 6, seed=5, anchor=2, reach=20).frames[0], clips[3])
 
 
 def test_gaps_are_none_in_a_quarter_and_uniform_in_the_rest() -> None:

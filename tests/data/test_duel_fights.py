@@ -196,7 +196,7 @@ def test_clutter_fills_the_background_and_nothing_else() -> None:
 
 
 def test_sizes_show_the_same_scene() -> None:
-    small, large = (Duel(size=size)(np.arange(8), 3).astype(float) for size in (64, 128))
+    small, large = (Duel(size=size)(np.arange(8), 3).frames.astype(float) for size in (64, 128))
     halved = large.reshape(8, 3, 64, 2, 64, 2, 3).mean(axis=(3, 5))
     assert np.abs(halved - small).mean() < 4
 

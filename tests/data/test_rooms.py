@@ -23,16 +23,16 @@ def episode():
 
 def test_clips_are_functions_of_their_index_alone() -> None:
     world = Rooms(size=32)
-    whole = world(np.array([5, 2, 9]), 12, seed=3)
+    whole = world(np.array([5, 2, 9]), 12, seed=3).frames
     assert whole.shape == (3, 12, 32, 32, 3) and whole.dtype == np.uint8
-    assert np.array_equal(world(np.array([9]), 7, seed=3)[0], whole[2, :7])
-    assert not np.array_equal(world(np.array([9]), 12, seed=4)[0], whole[2])
+    assert np.array_equal(world(np.array([9]), 7, seed=3).frames[0], whole[2, :7])
+    assert not np.array_equal(world(np.array([9]), 12, seed=4).frames[0], whole[2])
 
 
 def test_an_anchor_stands_in_front() -> None:
     """Its frame lies up to `reach` frames before the clip in the same walk."""
     world, indices = Rooms(size=32), np.arange(16)
-    clips = world(indices, 10, anchor=1, reach=20)
+    clips = world(indices, 10, anchor=1, reach=20).frames
     walks = world.render(world.episodes(world.seeds(indices), 30))
     assert np.array_equal(clips[:, 1:], walks[:, 20:])
     begins = 20 - gaps(indices, 0, 20)

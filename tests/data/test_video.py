@@ -15,7 +15,8 @@ import av
 import numpy as np
 import pytest
 
-from unspool.data.video import KEY_FRAME_EVERY, VideoWriter, probe, read_video, write_sidecar
+from unspool.data.video import probe, read_video
+from unspool.data.writer import KEY_FRAME_EVERY, VideoWriter, write_sidecar
 from unspool.errors import UserError
 
 
@@ -195,7 +196,7 @@ def test_round_trip(tmp_path, draw, psnr):
         for start in range(0, 100, 7):
             out.write(video[start : start + 7])
     assert psnr(read_video(path), video) > 36
-    assert probe(path) == (100, 64, 96, 24.0, "h264")
+    assert probe(path) == (100, 64, 96, 24.0, "h264", 0)
     assert os.listdir(tmp_path) == ["a.mp4"]
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
@@ -238,7 +239,7 @@ def test_an_error_leaves_what_was_written(tmp_path, draw):
 
 ENDLESS = """
 import sys, numpy as np
-from unspool.data.video import VideoWriter
+from unspool.data.writer import VideoWriter
 noise = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
 with VideoWriter(sys.argv[1], size=(32, 32)) as out:
     out.write(noise)

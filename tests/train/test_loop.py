@@ -18,6 +18,7 @@ from unspool import store
 from unspool.blend import AlphaBlend, Blend
 from unspool.codec import Pixels
 from unspool.context import Channels
+from unspool.data import Clips
 from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
@@ -32,10 +33,10 @@ OPTIONS = TrainOptions(steps=6, batch=2, warmup=2, save_every=2, log_every=1, va
 CONFIG = {"recipe": "of this test"}
 
 
-def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray:
+def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips:
     shape = (anchor + frames, 4, 4, 3)
     drawn = [np.random.default_rng((seed, int(i), reach)).integers(0, 256, shape, dtype=np.uint8) for i in indices]
-    return np.stack(drawn)
+    return Clips(np.stack(drawn))
 
 
 def system(objective: Objective | None = None) -> System:

@@ -14,6 +14,7 @@ from unspool import noise as rng
 from unspool.blend import AlphaBlend, Blend, Cosine
 from unspool.codec import Pixels
 from unspool.context import Channels
+from unspool.data import Clips
 from unspool.errors import UserError
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
@@ -256,7 +257,7 @@ def test_a_hundred_steps_beat_a_frozen_video() -> None:
     options = TrainOptions(steps=100, batch=24, lr=1e-2, warmup=10, decay=0.5, ema=0.9, bf16=False)
     trainer = Trainer(System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8), options)
     for step in range(options.steps):
-        trainer.train_step(bars(np.arange(step * 24, step * 24 + 24), 8))
+        trainer.train_step(Clips(bars(np.arange(step * 24, step * 24 + 24), 8)))
     held_out = to_video(bars(np.arange(32), 6, seed=1))
     with trainer.averaged():
         rollout = begin(model.eval(), held_out[:, :2], seed=0)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 from unspool import __version__
 from unspool.errors import UserError
 
 VERBS = {
+    "data": "videos and worlds made into training data: record, inspect, prepare",
     "demo": "two frames in, three futures out: the shipped model on its held-out clips, with a report",
     "explain": "what a recipe will do and cost, before it does it",
     "info": "a model, or this installation",
@@ -21,6 +24,11 @@ VERBS = {
     "sample": "futures of a video, of any length",
     "train": "a model from a world or a folder of videos",
 }
+EXAMPLES = (
+    "unspool demo --out demo",
+    "unspool train chunk-by-chunk --data duel --out runs/duel",
+    "unspool sample runs/duel --context clip.mp4 --frames 893 --seeds 3 --out futures",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files hold anything
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"unspool: {message}", file=sys.stderr)
@@ -59,31 +70,34 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_usage())
+        print("Video without end: two frames in, any number out.\n")
+        print(_usage("unspool", VERBS, EXAMPLES))
         return 0
     if argv[0] in ("-V", "--version"):
         print(f"unspool {__version__}")
         return 0
     verb, *rest = argv
-    if verb not in VERBS:
-        import difflib
-
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(VERBS)}"
-        raise UserError(f"there is no command {verb!r}; {meant}")
-    module = import_module(f"unspool.cli.{verb}")
+    module = _module("unspool.cli", verb, VERBS)
+    if hasattr(module, "__path__"):  # verbs of its own, a file each
+        if not rest or rest[0] in ("-h", "--help", "help"):
+            print(_usage(f"unspool {verb}", module.VERBS, module.EXAMPLES))
+            return 0
+        module, rest = _module(f"unspool.cli.{verb}", rest[0], module.VERBS), rest[1:]
     return module.run(module.parser(rest).parse(rest)) or 0
 
 
-def _usage() -> str:
-    verbs = "\n".join(f"  {verb:<9}{summary}" for verb, summary in VERBS.items())
-    return f"""usage: unspool VERB ...    unspool VERB --help
+def _module(package: str, verb: str, verbs: Mapping[str, str]) -> Any:
+    """The file of a verb. Raises UserError where there is none, with the nearest."""
+    if verb not in verbs:
+        import difflib
 
-Video without end: two frames in, any number out.
+        near = difflib.get_close_matches(verb, verbs, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(verbs)}"
+        raise UserError(f"there is no command {verb!r}; {meant}")
+    return import_module(f"{package}.{verb}")
 
-{verbs}
 
-examples:
-  unspool demo --out demo
-  unspool train chunk-by-chunk --data duel --out runs/duel
-  unspool sample runs/duel --context clip.mp4 --frames 893 --seeds 3 --out futures"""
+def _usage(program: str, verbs: Mapping[str, str], examples: Iterable[str]) -> str:
+    rows = "\n".join(f"  {verb:<9}{summary}" for verb, summary in verbs.items())
+    lines = "\n".join(f"  {line}" for line in examples)
+    return f"usage: {program} VERB ...    {program} VERB --help\n\n{rows}\n\nexamples:\n{lines}"

@@ -118,14 +118,14 @@ def _judge(
 ) -> dict[str, Any]:
     """futures.mp4 (what really followed, then the futures side by side), the pictures and the report."""
     from unspool.data import open_world
-    from unspool.data.video import VideoWriter
+    from unspool.data.writer import VideoWriter
     from unspool.evaluate import side_by_side, write_report
     from unspool.sampling import picture_size
 
     print("judging against real video ...", file=sys.stderr, flush=True)
     world = open_world(options.data, picture_size(system)[0], options.split)
     count = 16 if options.frames <= 2000 else 8  # real clips for the band; they are held in memory
-    real = world(np.arange(options.clip, options.clip + count, dtype=np.int64), CONTEXT + options.frames)
+    real = world(np.arange(options.clip, options.clip + count, dtype=np.int64), CONTEXT + options.frames).frames
     joined = side_by_side(np.concatenate([real[:1, CONTEXT:], made]))
     together = options.out / "futures.mp4"
     with VideoWriter(together, size=joined.shape[1:3], fps=world.fps, upscale=UPSCALE) as out:

@@ -6,46 +6,61 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unspool.cli import VERBS
+from unspool.cli import VERBS, codec
 from unspool.cli.parser import Parser, set_threads
 from unspool.cli.progress import Bar, Tally
 from unspool.data import WORLDS
+
+if TYPE_CHECKING:
+    from unspool.train.job import Report
+    from unspool.train.loop import Trainer, TrainOptions
 
 EXAMPLES = (
     "unspool train chunk-by-chunk --data duel --out runs/duel --train.steps 4800",
     "unspool train --out runs/duel --resume latest",
     "unspool train frame-by-frame --size nano --data my_videos --out runs/mine --init runs/duel",
     "unspool train my_recipe.py:recipe --data duel --out runs/own",
+    "unspool train codec --data rooms --out runs/codec",
 )
 
 
 def parser(argv: list[str]) -> Parser:
-    """Options depend on the recipe: they are its arguments."""
+    """Options depend on the recipe: they are its arguments. A codec's are its own."""
     from unspool import config, recipes
     from unspool.training import settings_before
 
-    parser = Parser("train", VERBS["train"], EXAMPLES)
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(recipes.RECIPES)}, or my_recipe.py:recipe")
-    parser.add_argument("--data", metavar="WORLD|DIR", help=f"{', '.join(WORLDS)} (duel:speed=0.5), or a folder of videos")
-    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--resume", nargs="?", const="latest", metavar="latest|STEP", help="go on with the run in --out")
-    parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML; options win over it")
-    parser.add_argument("--seed", dest="set:train.seed", default=argparse.SUPPRESS, metavar="N", help="as --train.seed")
-    parser.threads()
-    parser.json()
     named = _recipe(argv)
+    told: dict[str, Any] = {}
     if named is None and (file := _value(argv, "--config")):
-        named = config.read_file(Path(file)).get("recipe")
+        told |= config.read_file(Path(file))
     if named is None and (out := _value(argv, "--out")):
-        named = (settings_before(Path(out)) or {}).get("recipe")
+        told = (settings_before(Path(out)) or {}) | told
+    named = named or told.get("recipe")
+    if named == "codec" or (named is None and "codec" in told):
+        return _common(codec.parser())
+    parser = _common(Parser("train", VERBS["train"], EXAMPLES))
+    what = f"{', '.join(recipes.RECIPES)}, my_recipe.py:recipe, or codec"
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=what)
+    parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")
     chosen = config.settings_of(str(named or "chunk-by-chunk"))
     parser.settings(f"settings of {named or 'chunk-by-chunk'}", (s for s in chosen if "." not in s.name))
     parser.settings("settings of training", (s for s in chosen if s.name.startswith("train.")))
     parser.settings("settings of the rollout, kept with the model", (s for s in chosen if s.name.startswith("rollout.")))
+    return parser
+
+
+def _common(parser: Parser) -> Parser:
+    parser.add_argument("--data", metavar="WORLD|DIR", help=f"{', '.join(WORLDS)} (duel:speed=0.5), or a folder of videos")
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--resume", nargs="?", const="latest", metavar="latest|STEP", help="go on with the run in --out")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML; options win over it")
+    parser.add_argument("--seed", dest="set:train.seed", default=argparse.SUPPRESS, metavar="N", help="as --train.seed")
+    parser.threads()
+    parser.json()
     return parser
 
 
@@ -69,8 +84,9 @@ def _value(argv: list[str], option: str) -> str | None:
 def run(options: argparse.Namespace) -> None:
     """Train, with progress on standard error and the run's figures on standard output."""
     from unspool import training
-    from unspool.train.loop import Trainer
 
+    if options.recipe == "codec":
+        return codec.run(options)
     set_threads(options.threads)
     data = {} if options.data is None else {"data": options.data}
     job = training.plan(
@@ -80,8 +96,20 @@ def run(options: argparse.Namespace) -> None:
     prepared = training.prepare(job, Tally("videos decoded"))
     for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
         print(note, file=sys.stderr)
-    steps, batch = job.settings.train.steps, job.settings.train.batch
+    named = {"loss": "loss", "held_out_loss": "held out"}
+    follow(options, job.settings.train, lambda report: training.run(prepared, report), named, digits=4)
+
+
+def follow(
+    options: argparse.Namespace, train: TrainOptions, go: Callable[[Report], object], named: Mapping[str, str], digits: int
+) -> None:
+    """Run `go` behind a bar, then say what came of it. named: what the figures of the training are called, with `digits`."""
+    steps, batch = train.steps, train.batch
     figures: dict[str, Any] = {}
+
+    def shown() -> dict[str, str]:
+        return {words: f"{figures[name]:.{digits}f}" for name, words in named.items() if name in figures}
+
     with Bar("training", steps) as bar:
         times = [time.monotonic()]
 
@@ -91,18 +119,15 @@ def run(options: argparse.Namespace) -> None:
             times[:] = [*times[-50:], time.monotonic()]
             figures.update({name: value for name, value in logs.items() if name != "seconds"})
             rate = batch * (len(times) - 1) / (times[-1] - times[0])
-            shown = {"loss": f"{logs['loss']:.4f}"} if "loss" in logs else {}
-            held = {"held out": f"{figures['held_out_loss']:.4f}"} if "held_out_loss" in figures else {}
-            bar(trainer.step, {**shown, **held, "clips/s": f"{rate:.1f}"})
+            bar(trainer.step, {**shown(), "clips/s": f"{rate:.1f}"})
 
         try:
-            training.run(prepared, report)
+            go(report)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"saved; go on with: unspool train --out {options.out} --resume latest") from None
     if options.json:
         print(json.dumps({"run": str(options.out), **figures}))
         return
-    named = {"loss": "loss", "held_out_loss": "held out"}
-    losses = [f"{words} {figures[name]:.4f}" for name, words in named.items() if name in figures]
-    told = ", ".join([f"step {steps}", *losses]) if figures else f"at step {steps} already; raise --train.steps to go on"
+    ended = ", ".join([f"step {steps}", *(f"{words} {figure}" for words, figure in shown().items())])
+    told = ended if figures else f"at step {steps} already; raise --train.steps to go on"
     print(f"{options.out}: {told}; see {options.out / 'samples'}")

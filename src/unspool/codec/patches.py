@@ -20,10 +20,10 @@ class Patches(nn.Module):
     constant that makes the mean variance 1: strong components stay stronger, for an error in them shows more.
     """
 
-    def __init__(self, channels: int, patch: int = 8) -> None:
+    def __init__(self, channels: int, patch: int = 8, colours: int = 3) -> None:
         super().__init__()
-        pixels = 3 * patch * patch
-        self.channels, self.patch = channels, patch
+        pixels = colours * patch * patch
+        self.channels, self.patch, self.colours = channels, patch, colours
         self.mean = nn.Parameter(torch.zeros(pixels), requires_grad=False)
         self.basis = nn.Parameter(torch.eye(pixels)[:channels], requires_grad=False)  # (channels, pixels), orthonormal rows
         self.scale = nn.Parameter(torch.ones(channels), requires_grad=False)
@@ -36,7 +36,7 @@ class Patches(nn.Module):
     def decode(self, latents: Video, state: State) -> tuple[Video, State]:
         p = self.patch
         patches = (latents.movedim(2, -1).to(self.basis) * self.scale) @ self.basis + self.mean
-        return rearrange(patches, "b t y x (c p q) -> b t c (y p) (x q)", c=3, p=p, q=p), state
+        return rearrange(patches, "b t y x (c p q) -> b t c (y p) (x q)", c=self.colours, p=p, q=p), state
 
     @torch.no_grad()
     def fit(self, video: Video) -> None:

@@ -1,8 +1,8 @@
-"""What a source of clips is, and how far apart the first frames of a clip may lie from the rest."""
+"""What a clip is, what a source of clips is, and how far apart the first frames of a clip may lie from the rest."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +14,34 @@ SPLITS: tuple[Split, ...] = ("train", "seen", "unseen")
 """Of a world: what is trained on; new episodes of what is trained on; what training never shows."""
 
 
-class ClipSource(Protocol):
-    """Clips by global sample index: (B,) int64 -> (B, frames, H, W, 3) uint8, a pure function of (seed, index).
+class Clips(NamedTuple):
+    """A batch of clips of T frames, each behind A frames that its video began with.
 
-    anchor, reach: in front of each clip stand `anchor` frames more, those from up to `reach` frames before its first (see
-    `gaps`): (B, anchor + frames, H, W, 3).
+    frames: (B, A + T, H, W, 3) uint8 pixels, or (B, A + T, C, H, W) float16 latents. actions: (B, A + T, K) float32, what led
+    to each frame (one-hot for discrete actions; their mean where frames were left out), 0 where an episode begins. poses:
+    (B, A + T, P) float32, NaN where unknown. text: a caption or None for each. valid: (B, A + T) bool, False for frames that
+    only fill up a short episode. None: the source has none of it; for `valid`, that all are.
     """
 
-    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> np.ndarray: ...
+    frames: np.ndarray
+    actions: np.ndarray | None = None
+    poses: np.ndarray | None = None
+    text: tuple[str | None, ...] | None = None
+    valid: np.ndarray | None = None
+
+    def rows(self, rows: slice) -> Clips:
+        """Some of the batch."""
+        return Clips(*(None if leaf is None else leaf[rows] for leaf in self))  # type: ignore[arg-type]
+
+
+class ClipSource(Protocol):
+    """Clips by global sample index: (B,) int64 -> `Clips` of B, a pure function of (seed, index).
+
+    anchor, reach: in front of each clip stand `anchor` frames more, those from up to `reach` frames before its first (see
+    `gaps`).
+    """
+
+    def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips: ...
 
 
 class World(ClipSource, Protocol):

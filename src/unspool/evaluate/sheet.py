@@ -61,6 +61,24 @@ def contact_sheet(rows: Mapping[str, np.ndarray], context: np.ndarray, fps: floa
     return sheet
 
 
+def gallery(rows: Mapping[str, np.ndarray]) -> Image.Image:
+    """Rows of a few frames each, uint8 (n, H, W, 3), under their names."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = next(iter(rows.values())).shape[1:3]
+    scale, gap, line = max(1, round(TILE / max(height, width))), 4, 20
+    tile_h, tile_w = height * scale, width * scale
+    most = max(len(frames) for frames in rows.values())
+    sheet = Image.new("RGB", (gap + most * (tile_w + gap), gap + len(rows) * (tile_h + line + gap)), GROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, (name, frames) in enumerate(rows.items()):
+        y = gap + row * (tile_h + line + gap)
+        draw.text((gap, y + line / 2), name, FAINT, font, anchor="lm")
+        for i, pixels in enumerate(frames):
+            sheet.paste(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)), (gap + i * (tile_w + gap), y + line))
+    return sheet
+
+
 def side_by_side(videos: np.ndarray, gap: int = 2) -> np.ndarray:
     """uint8 (K, T, H, W, 3) -> (T, H, K * W + (K - 1) * gap, 3), with black between them."""
     count, frames, height, width, _ = videos.shape

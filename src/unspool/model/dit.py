@@ -132,6 +132,7 @@ class VideoTransformer(VideoModel):
         self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
         self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
+        self.controls = controls
         self.control = nn.Linear(controls, width, bias=False) if controls else None
         self.keeps = any(memory.keeps for block in self.blocks for memory in block.memories)
         self.parts = len(self.blocks[0].memories) + 1

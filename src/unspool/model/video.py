@@ -17,10 +17,12 @@ Reader = Callable[..., Video]
 class VideoModel(nn.Module, ABC):
     """`start` gives an empty state, `denoise` predicts velocities given a state, `remember` takes clean frames into it.
 
-    shape is (C, H, W) of one frame. Column j of a flight is absolute frame state["at"] + j.
+    shape is (C, H, W) of one frame, controls the features of an action per frame, 0 for none. Column j of a flight is absolute
+    frame state["at"] + j.
     """
 
     shape: tuple[int, int, int]
+    controls: int = 0
 
     @abstractmethod
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from unspool import noise as rng
 from unspool import store
-from unspool.data import ClipSource
+from unspool.data import Clips, ClipSource
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.model.video import VideoModel
@@ -42,7 +42,8 @@ class TrainOptions:
     the steps, in which it falls linearly to 0. weight_decay: of AdamW, on matrices. clip: largest norm of the gradient. ema:
     share of the moving average that a step keeps. bf16: compute in bfloat16. compile: compile the model first. save_every:
     steps between checkpoints. log_every: steps between lines of progress. validate_every: steps between held-out losses.
-    seed: of weights, clips, levels and noise.
+    pad: fill up episodes that are shorter than a clip, rather than leave them out; what is filled does not count. seed: of
+    weights, clips, levels and noise.
     """
 
     steps: Count = 10_000
@@ -58,6 +59,7 @@ class TrainOptions:
     save_every: Count = 500
     log_every: Count = 20
     validate_every: Count = 500
+    pad: bool = False
     seed: Natural = 0
 
 
@@ -73,15 +75,15 @@ class Trainer:
         self.step = 0
         self.forward: VideoModel = torch.compile(self.model) if options.compile else self.model  # type: ignore[assignment]
 
-    def train_step(self, clips: np.ndarray) -> dict[str, float]:
-        """One pass of the objective over uint8 clips (B, T, H, W, 3). Raises UserError when the loss is not finite."""
+    def train_step(self, clips: Clips) -> dict[str, float]:
+        """One pass of the objective over a batch of clips. Raises UserError when the loss is not finite."""
         options = self.options
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = options.lr * _schedule(self.step, options)
         key = rng.fold(torch.tensor(options.seed, device=self.device), self._indices())
         logs: dict[str, Tensor] = {}
         self.model.train()
-        for loss in self._losses(to_video(clips, self.device), key):
+        for loss in self._losses(clips, key):
             self.model.zero_grad(set_to_none=True)
             loss.value.backward()
             logs |= loss.logs
@@ -98,18 +100,17 @@ class Trainer:
         return values
 
     @torch.no_grad()
-    def validate(self, clips: np.ndarray) -> dict[str, float]:
+    def validate(self, clips: Clips) -> dict[str, float]:
         """Held-out losses of the averaged weights, always on the same levels and noise."""
-        key = rng.fold(torch.tensor(-1 - self.options.seed, device=self.device), torch.arange(len(clips)).to(self.device))
+        rows = torch.arange(len(clips.frames), device=self.device)
+        key = rng.fold(torch.tensor(-1 - self.options.seed, device=self.device), rows)
         self.model.eval()
         with self.averaged():
-            losses = list(self._losses(to_video(clips, self.device), key))
+            losses = list(self._losses(clips, key))
         return {name: float(value) for loss in losses for name, value in loss.logs.items()}
 
-    def _losses(self, video: Tensor, key: Tensor) -> Iterator[Any]:
-        before = self.system.anchor if self.system.reach else 0
-        first, frames = (self.system.codec.encode(part, {})[0] for part in video.split([before, video.shape[1] - before], 1))
-        clip = Clip(frames, first=first if before else None)
+    def _losses(self, clips: Clips, key: Tensor) -> Iterator[Any]:
+        clip = to_clip(self.system, clips, self.device)
         losses = iter(self.system.objective(self.forward, self.system.blend, clip, key))
         while True:  # autocast keeps copies of the weights: it is left at each loss, before they take a step
             with torch.autocast(self.device.type, torch.bfloat16) if self.options.bf16 else nullcontext():
@@ -185,6 +186,23 @@ def to_video(clips: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     return torch.from_numpy(clips).to(device).movedim(-1, -3).float() / 127.5 - 1
 
 
+def to_clip(system: System, clips: Clips, device: torch.device | str = "cpu") -> Clip:
+    """What an objective sees: pixels through the codec, latents as they are; actions where the model takes them."""
+    before = system.anchor if system.reach else 0
+
+    def latents(frames: np.ndarray) -> Tensor:
+        if frames.dtype != np.uint8:
+            return torch.from_numpy(frames).to(device).float()
+        return system.codec.encode(to_video(frames, device), {})[0]
+
+    def rest(leaf: np.ndarray | None) -> Tensor | None:
+        return None if leaf is None else torch.from_numpy(leaf[:, before:]).to(device)
+
+    first = latents(clips.frames[:, :before]) if before else None
+    control = rest(clips.actions) if system.model.controls else None
+    return Clip(latents(clips.frames[:, before:]), control, first, rest(clips.valid))
+
+
 def load_weights(into: System | nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     """Weights by name. Raises UserError when names, shapes or values do not fit."""
     wanted = dict(into.named_parameters())
@@ -220,7 +238,7 @@ def train(
     if resume is not None:
         trainer.load(resume)
 
-    def fetch(block: int) -> np.ndarray:
+    def fetch(block: int) -> Clips:
         count = BLOCK * options.batch
         return clips_for(system, source, np.arange(block * count, (block + 1) * count, dtype=np.int64), options.seed)
 
@@ -232,7 +250,8 @@ def train(
             while trainer.step < options.steps:
                 if block is None or trainer.step % BLOCK == 0:
                     block, ahead = ahead.result(), pool.submit(fetch, trainer.step // BLOCK + 1)
-                clips = block[trainer.step % BLOCK * options.batch :][: options.batch]
+                begin = trainer.step % BLOCK * options.batch
+                clips = block.rows(slice(begin, begin + options.batch))
                 begun = time.perf_counter()
                 logs = {"step": trainer.step + 1, **trainer.train_step(clips), "seconds": time.perf_counter() - begun}
                 due = trainer.step == options.steps

@@ -105,9 +105,10 @@ class OwnErrors:
                 states.append(model.remember(part.frames, _beginning(model, part, key[rows]), control=known))
         rows = torch.cat(order)
         columns = place[rows][:, None] + torch.arange(span, device=place.device)
-        frames, control = (None if leaf is None else leaf[rows[:, None], columns] for leaf in (clip.frames, clip.control))
+        leaves = (clip.frames, clip.control, clip.valid)
+        frames, control, valid = (None if leaf is None else leaf[rows[:, None], columns] for leaf in leaves)
         assert frames is not None
-        return Clip(frames, control), key[rows], _joined(states)
+        return Clip(frames, control, valid=valid), key[rows], _joined(states)
 
 
 @final
@@ -130,14 +131,16 @@ def _denoising(
     model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...], flight: int, law: Law,
     history: Video, state: State | None, history_level: Tensor | None,
 ) -> Loss:  # fmt: skip
-    """Mean squared error of the velocity over the frames that carry noise; state: what lies before the clip and its history."""
-    target = clip.frames[:, _columns(starts, flight, clip.frames.device)]
+    """Mean squared error of the velocity over the valid frames that carry noise; state: what lies before the clip and its
+    history."""
+    columns = _columns(starts, flight, clip.frames.device)
+    target = clip.frames[:, columns]
     noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
     level = law(rng.fold(key, 2), len(starts) * flight).unflatten(1, (len(starts), flight))
     x = blend.blend(target, noise, level)
     velocity, _ = model(history, x, level, starts, state, context_level=history_level, control=clip.control)
     error = (velocity.float() - blend.target(target, noise, level)).square().mean((-1, -2, -3))
-    noisy = (level > 0).float()
+    noisy = ((level > 0) if clip.valid is None else (level > 0) & clip.valid[:, columns]).float()
     value = (error * noisy).sum() / noisy.sum().clamp(min=1)
     return Loss(value, {"loss": value.detach()})
 

@@ -7,12 +7,10 @@ metrics.jsonl  losses by step; checkpoints/<step>/, checkpoints/last; samples/
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -22,43 +20,14 @@ import numpy as np
 import torch
 
 from unspool import __version__, flops, store
-from unspool.data import ClipSource
-from unspool.errors import UserError
+from unspool.data import Clips, ClipSource
 from unspool.system import System
 from unspool.types import Clip
 
-_held: set[Path] = set()
 
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder for this process, made if need be; what a killed job left half-written in it is swept away.
-
-    The system drops the lock when a process dies, however it dies. Inside this process a second `with` passes. Raises
-    UserError when another process holds it, or the folder cannot be written.
-    """
-    run = Path(run).absolute()
-    if run in _held:
-        yield
-        return
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("a")
-    except OSError as error:
-        raise UserError(f"cannot write the run folder {run}: {error.strerror}; choose another --out") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is training in {run}; wait for it, or choose another --out") from None
-        for folder in (run, run / "checkpoints"):
-            for left in folder.glob(".*.*") if folder.is_dir() else ():
-                shutil.rmtree(left, ignore_errors=True)
-        _held.add(run)
-        try:
-            yield
-        finally:
-            _held.discard(run)
+def locked(run: Path) -> AbstractContextManager[None]:
+    """Hold a run's folder for this process; see `store.locked`."""
+    return store.locked(run, "training", ("", "checkpoints"))
 
 
 @final
@@ -100,8 +69,8 @@ def hardware() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
-def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> np.ndarray:
-    """The clips (B, anchor + T, H, W, 3) of a system's training; a source need not know `reach` where none is asked for."""
+def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> Clips:
+    """The clips (B, anchor + T, ...) of a system's training; a source need not know `reach` where none is asked for."""
     if not system.reach:
         return source(indices, system.frames, seed=seed)
     return source(indices, system.frames, seed=seed, anchor=system.anchor, reach=system.reach)
@@ -113,10 +82,7 @@ def describe(data: str, source: Any, system: System, seed: int) -> dict[str, Any
     Raises UserError when the source cannot give clips of so many frames.
     """
     clips = clips_for(system, source, np.arange(4, dtype=np.int64), seed)
-    words = repr(source)
-    if videos := getattr(source, "videos", None):
-        words = f"{len(videos)} videos, {sum(video.frames for video in videos)} frames"
-    return {"data": data, "is": words, "sha256": sha256(np.ascontiguousarray(clips).tobytes()).hexdigest()}
+    return {"data": data, "is": repr(source), "sha256": sha256(np.ascontiguousarray(clips.frames).tobytes()).hexdigest()}
 
 
 def flops_per_clip(system: System) -> flops.Flops:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import SPLITS, Split, columns
+from unspool.data.clips import SPLITS, Clips, Split, columns
 from unspool.errors import UserError
 
 from ..hashing import mix, sample_seeds
@@ -96,15 +96,15 @@ class Duel:
 
     def __call__(
         self, indices: NDArray[np.int64], frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0
-    ) -> NDArray[np.uint8]:
-        """Clips (B, frames, size, size, 3) of the global samples `indices` (B,): each a function of its index alone.
+    ) -> Clips:
+        """Clips of the global samples `indices` (B,); see `ClipSource`.
 
-        anchor, reach: `anchor` frames more stand in front, from up to `reach` frames before.
         Pure in (world, seed, index): neither the batch nor the number of frames changes a byte of what is common.
         """
         whole = self.simulate(self.seeds(indices, seed=seed), frames + reach)
         at = columns(indices, frames, seed, anchor, reach)
-        return self.render(Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole))
+        shown = Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole)
+        return Clips(self.render(shown))
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import SPLITS, Split, columns
+from unspool.data.clips import SPLITS, Clips, Split, columns
 from unspool.errors import UserError
 
 from ..hashing import bits, mix, sample_seeds
 from .layout import Layout, layouts
 from .raycast import render
-from .walk import Walk, walk
+from .walk import ACTIONS, Walk, walk
 
 SIZES = (32, 64)
 
@@ -54,10 +54,17 @@ class Rooms:
         """The walks with `seeds` (B,): each a function of (plans, split, its seed) alone, its beginning of any length."""
         if frames < 1:
             raise UserError(f"a walk lasts at least one frame, not {frames}: ask for frames >= 1")
-        keys = mix(np.asarray(seeds, np.int64).astype(np.uint64) * np.uint64(4) + np.uint64(SPLITS.index(self.split)))
-        plan = bits(keys, 1) % np.uint64(self.plans)
-        layout = layouts(mix(plan * np.uint64(2) + np.uint64(self.split == "unseen")))
+        keys = self._keys(seeds)
+        layout = layouts(mix(self.numbers(seeds).astype(np.uint64)))
         return Episode(layout, walk(layout, keys, frames))
+
+    def numbers(self, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers (B,) of the floor plans that these walks go through: those of `unseen` are odd, all others even."""
+        plan = bits(self._keys(seeds), 1) % np.uint64(self.plans)
+        return (plan * np.uint64(2) + np.uint64(self.split == "unseen")).astype(np.int64)
+
+    def _keys(self, seeds: NDArray[np.int64]) -> NDArray[np.uint64]:
+        return mix(np.asarray(seeds, np.int64).astype(np.uint64) * np.uint64(4) + np.uint64(SPLITS.index(self.split)))
 
     def render(self, episode: Episode) -> NDArray[np.uint8]:
         """Views (B, T, size, size, 3) uint8."""
@@ -65,11 +72,14 @@ class Rooms:
 
     def __call__(
         self, indices: NDArray[np.int64], frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0
-    ) -> NDArray[np.uint8]:
-        """Clips of the global samples `indices`; see `unspool.data.ClipSource`."""
+    ) -> Clips:
+        """Clips of the global samples `indices` with their actions and poses; see `unspool.data.ClipSource`."""
         episode = self.episodes(self.seeds(indices, seed=seed), frames + reach)
         at = columns(indices, frames, seed, anchor, reach)
-        return render(episode.layout, np.take_along_axis(episode.walk.poses, at[..., None], 1), self.size)
+        poses = np.take_along_axis(episode.walk.poses, at[..., None], 1)
+        led = np.take_along_axis(episode.walk.actions, np.maximum(at - 1, 0), 1)
+        actions = np.eye(len(ACTIONS), dtype=np.float32)[led] * (at > 0)[..., None]
+        return Clips(render(episode.layout, poses, self.size), actions.astype(np.float32), poses)
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""

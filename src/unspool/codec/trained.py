@@ -1,0 +1,84 @@
+"""Trained codecs by name: from the run that trained one, back into a codec.
+
+Its checkpoint is a folder of config.json, {"format": 1, "codec": {"kind": "frames", ...}, ...}, and model.safetensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from unspool import store
+from unspool.codec.causal import Causal
+from unspool.codec.frames import Frames
+from unspool.errors import UserError
+from unspool.types import Count
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """kind: each frame for itself, or looking back in time. channels: of the latents. width: channels inside, twice as many at
+    the latents' resolution. depth: blocks at each resolution. time: frames that the causal one puts into a latent."""
+
+    kind: Literal["frames", "causal"] = "frames"
+    channels: Count = 16
+    width: Count = 64
+    depth: Count = 2
+    time: Count = 2
+
+    def build(self) -> Frames | Causal:
+        """An untrained codec."""
+        if self.kind == "frames":
+            return Frames(self.channels, self.width, self.depth)
+        return Causal(self.channels, self.width, self.depth, self.time)
+
+
+def load_codec(where: str | Path) -> Frames | Causal:
+    """The codec that a run trained, by its folder or that of a checkpoint; nothing of it is trained any more.
+
+    Raises UserError when there is none, or its files are not whole.
+    """
+    folder = find_codec(where)
+    told = store.read_json(folder / "config.json")["codec"]
+    known = {field.name for field in fields(CodecOptions)}
+    if not isinstance(told, dict) or told.keys() != known:
+        raise UserError(f"{folder} is a codec of another version; train it again with this one")
+    codec = CodecOptions(**told).build()
+    try:
+        codec.load_state_dict(store.load_tensors(folder / "model.safetensors")[0])
+    except RuntimeError as error:
+        raise UserError(f"{folder} holds weights of another codec than its config.json says; copy it again") from error
+    return codec.eval().requires_grad_(False)
+
+
+def codec_digest(where: str | Path) -> str:
+    """The sha256 of its weights: what data that it encoded can name it by."""
+    return sha256((find_codec(where) / "model.safetensors").read_bytes()).hexdigest()
+
+
+def is_codec(where: str | Path) -> bool:
+    """Whether a folder is that of a trained codec, as far as its config.json says."""
+    path = Path(where)
+    config = (path / "checkpoints" / "last" if (path / "checkpoints").is_dir() else path) / "config.json"
+    if not config.is_file():
+        return False
+    told = store.read_json(config)
+    return isinstance(told, dict) and told.get("codec") is not None and "recipe" not in told
+
+
+def find_codec(where: str | Path) -> Path:
+    """The folder that holds config.json and model.safetensors. Raises UserError when that is not a codec's."""
+    path = Path(where)
+    folder = path / "checkpoints" / "last" if (path / "checkpoints").is_dir() else path
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise UserError(f"{path} holds no trained codec; give the run of `unspool train codec`")
+    told = store.read_json(folder / "config.json")
+    if not is_codec(path):
+        raise UserError(f"{path} holds a model, not a codec; give the run of `unspool train codec`")
+    if told.get("format") != FORMAT:
+        raise UserError(f"{path} has format {told.get('format')}, this version reads {FORMAT}; install a newer unspool")
+    return folder

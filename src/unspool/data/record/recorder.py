@@ -1,0 +1,232 @@
+"""A folder of recorded episodes, filmed by one or many processes; killed anywhere, the same call goes on and ends with the
+same bytes.
+
+NNNNNN.mp4           the pictures: H.264, a key frame every 15
+NNNNNN.safetensors   the tracks (see `episodes.Tracks`), with the episode's line of metadata.jsonl; written last: without it
+                     an episode is not there
+metadata.jsonl       a line per episode
+recording.json       what all of them are functions of
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import safe_open
+
+from unspool.data.record.crew import crew
+from unspool.data.record.film import Camera, Settings, Take, film
+from unspool.errors import UserError
+from unspool.store import read_json, write_json, write_text
+
+FORMAT = 1  # count up when the same settings would give other episodes
+# Of all packages these can change a picture. Only those that a world has loaded are noted.
+_PACKAGES = {
+    "numpy": "numpy", "av": "av", "PIL": "pillow", "vizdoom": "vizdoom", "memory_maze": "memory-maze", "mujoco": "mujoco",
+    "dm_control": "dm-control", "crafter": "crafter", "miniworld": "miniworld", "ale_py": "ale-py", "gymnasium": "gymnasium",
+}  # fmt: skip
+_OURS = re.compile(r"\.?\d{6}(\.\d)?(\.part)?\.mp4|\.(\d{6}\.safetensors|metadata\.jsonl|recording\.json)\..*")
+
+Open = Callable[[Settings], Camera]
+
+
+class Report(NamedTuple):
+    """What a folder holds, and how fast this call filmed its part of it.
+
+    episodes, frames, test: in all, and episodes for testing. layouts: see `Simulator`. filmed: episodes of this call; again:
+    tries of them that were thrown away.
+    simulator_fps: the world stepped and its picture brought to size; encoder_fps; each alone, in one process. recording_fps:
+    frames (of all tries) by the clock, all processes together. efficiency: recording_fps over what simulator and encoder
+    taking turns would reach in as many processes.
+    """
+
+    episodes: int
+    frames: int
+    test: int
+    layouts: int | None
+    filmed: int
+    again: int
+    simulator_fps: float
+    encoder_fps: float
+    recording_fps: float
+    efficiency: float
+
+
+def open_camera(settings: Settings) -> Camera:
+    """A world by what a user types. Raises UserError for an unknown one, and for options that it does not have."""
+    from unspool.data.record import SIMULATORS, open_simulator
+    from unspool.data.record.film import SimulatorCamera
+    from unspool.data.record.rooms import RoomsCamera
+
+    name = settings.world.partition(":")[0]
+    if name == "rooms":
+        return RoomsCamera(settings)
+    if name not in SIMULATORS:
+        import difflib
+
+        worlds = (*SIMULATORS, "rooms")
+        near = difflib.get_close_matches(name, worlds, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(worlds)}"
+        raise UserError(f"there is no world {name!r}; {meant}")
+    return SimulatorCamera(open_simulator(settings.world, settings.size), settings)
+
+
+def record(
+    folder: Path,
+    settings: Settings,
+    episodes: int,
+    workers: int = 1,
+    *,
+    opens: Open = open_camera,
+    report: Callable[[int, int, float], None] = lambda done, total, fps: None,
+) -> Report:
+    """Film `episodes` episodes into `folder`, less those that are there, with `workers` processes (1: this one).
+
+    Episode i is a function of (settings, i) alone. opens: makes a camera, in each process anew. report(done, total, fps) is
+    called at the start and after each episode. Raises UserError: another recorder at work in the folder, a folder that was
+    recorded with other settings or is no recording, a world that breaks down, a full disk. Whatever is raised, whole episodes
+    stay.
+    """
+    with closing(opens(settings)) as camera, _locked(folder):
+        _agree(folder, settings, camera)
+        lines = _found(folder)
+        missing = [n for n in range(episodes) if n not in lines]
+        done, total = len(lines), len(lines) + len(missing)
+        report(done, total, 0.0)
+        takes: list[Take] = []
+        begun = time.perf_counter()
+        try:
+            with closing(_takes(camera, settings, missing, folder, workers, opens)) as filmed:
+                for take in filmed:
+                    takes.append(take)
+                    _append(folder / "metadata.jsonl", take.line)
+                    report(done + len(takes), total, _per(sum(t.filmed for t in takes), time.perf_counter() - begun))
+        finally:
+            seconds = time.perf_counter() - begun
+            lines = _found(folder)
+            _list(folder / "metadata.jsonl", lines)
+        return _report(camera, lines, takes, seconds, workers)
+
+
+def _takes(
+    camera: Camera, settings: Settings, missing: list[int], folder: Path, workers: int, opens: Open
+) -> Generator[Take, None, None]:
+    if workers == 1 or len(missing) < 2:
+        for episode in missing:
+            yield film(camera, episode, settings.frames, folder, lambda place: None)
+        return
+    camera.close()
+    group = max(1, min(camera.batch, len(missing) // workers))
+    groups = [missing[at : at + group] for at in range(0, len(missing), group)]
+    yield from crew(groups, settings, folder, min(workers, len(groups)), opens, camera.place)
+
+
+def _report(
+    camera: Camera, lines: dict[int, dict[str, Any]], takes: list[Take], seconds: float, workers: int
+) -> Report:
+    filmed = sum(take.filmed for take in takes)
+    world, encoder = sum(take.world for take in takes), sum(take.encoder for take in takes)
+    return Report(
+        episodes=len(lines), frames=sum(line["frames"] for line in lines.values()),
+        test=sum(line["split"] == "test" for line in lines.values()),
+        layouts=camera.layouts, filmed=len(takes), again=sum(take.line["tries"] - 1 for take in takes),
+        simulator_fps=_per(filmed, world), encoder_fps=_per(filmed, encoder), recording_fps=_per(filmed, seconds),
+        efficiency=round(_per(world + encoder, seconds * workers, 3), 3),
+    )  # fmt: skip
+
+
+def _per(count: float, seconds: float, digits: int = 1) -> float:
+    return round(count / seconds, digits) if seconds > 0 else 0.0
+
+
+# ---- the folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process; the system lets go of it however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"cannot record into {folder}: {error.strerror}; choose another --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another recorder is at work in {folder}; wait for it, or choose another --out") from None
+        yield
+
+
+def _agree(folder: Path, settings: Settings, camera: Camera) -> None:
+    """Note what is recorded here, or refuse what would not fit to what was noted."""
+    versions = {package: version(package) for module, package in _PACKAGES.items() if module in sys.modules}
+    note = {
+        "format": FORMAT, **settings._asdict(), "fps": camera.fps, "actions": list(camera.actions),
+        "layouts": camera.layouts, "versions": versions,
+    }  # fmt: skip
+    path = folder / "recording.json"
+    if not path.exists():
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise UserError(f"{folder} holds other files and no recording; give --out a new folder")
+        write_json(path, note)
+        return
+    before = read_json(path)
+    if not isinstance(before, dict) or not isinstance(before.get("versions"), dict):
+        raise UserError(f"{path} does not tell what was recorded; give --out a new folder")
+    flats = [{key: value for key, value in {**one, **one["versions"]}.items() if key != "versions"} for one in (before, note)]
+    for key in flats[1] | flats[0]:
+        was, now = (flat.get(key) for flat in flats)
+        if was != now:
+            raise UserError(f"{folder} was recorded with {key} {was}, now it is {now}; use that again, or another --out")
+
+
+def _found(folder: Path) -> dict[int, dict[str, Any]]:
+    """The lines of the episodes that are whole, by number; what is not whole is deleted."""
+    lines = {}
+    for path in sorted(folder.glob("[0-9]" * 6 + ".safetensors")):
+        try:
+            with safe_open(path, "numpy") as file:
+                line = json.loads(file.metadata()["episode"])
+        except Exception:  # of the reader's own kind: torn by a crash of the whole machine
+            line = None
+        if line and path.with_suffix(".mp4").exists():
+            lines[int(path.stem)] = line
+        else:
+            path.unlink()
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name) and not path.with_suffix(".safetensors").exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return lines
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    """A whole line or, on a full disk, none."""
+    text = (json.dumps(line) + "\n").encode()
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            file.truncate(before)
+            raise UserError(f"cannot write {path}: {error.strerror}; free some space, then the same command goes on") from error
+
+
+def _list(path: Path, lines: dict[int, dict[str, Any]]) -> None:
+    """All lines, in order."""
+    text = "".join(json.dumps(line) + "\n" for line in lines.values())
+    if lines and (not path.exists() or path.read_text() != text):
+        write_text(path, text)

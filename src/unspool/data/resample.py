@@ -1,0 +1,61 @@
+"""Frames on their way from a file into a shard: counted, chosen by a clock, made small; few in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from unspool.data.video import Frame
+from unspool.errors import UserError
+
+LONGEST = 60.0  # seconds that a frame may stand; a clock that jumps further would fill the disk with one frame
+
+
+class Counted(Iterator[tuple[int, Frame]]):
+    """Frames with their numbers; count: how many there were."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self.frames, self.count = frames, 0
+
+    def __next__(self) -> tuple[int, Frame]:
+        frame = next(self.frames)
+        self.count += 1
+        return self.count - 1, frame
+
+
+def converted(
+    frames: Iterator[tuple[int, Frame]], pool: ThreadPoolExecutor, most: int
+) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
+    """Pixels of each frame, `most` frames at a time."""
+    while some := list(islice(frames, most)):
+        once = dict(some)  # two threads may not convert one frame
+        pixels = dict(zip(once, pool.map(lambda frame: frame.pixels(), once.values()), strict=True))
+        yield from ((index, pixels[index]) for index, _ in some)
+
+
+def at_rate(frames: Iterator[tuple[int, Frame]], fps: float, fix: str) -> Iterator[tuple[int, Frame]]:
+    """For each tick of a clock of `fps`, from the first to the last frame, the frame nearest in time.
+
+    Raises UserError for a clock that is missing, runs backwards or jumps. fix: what to do then.
+    """
+    tick, first, last = 0, 0.0, 0.0
+    previous: tuple[int, Frame] | None = None
+    for item in frames:
+        time = item[1].time
+        if time is None:
+            raise UserError(f"its frames have no time stamps, which --fps goes by; {fix}")
+        if previous is not None and not 0 <= time - last <= LONGEST:
+            raise UserError(f"its clock, which --fps goes by, jumps from {last:.6g} to {time:.6g} s; {fix}")
+        if previous is None:
+            first = time
+        else:
+            while first + tick / fps <= (last + time) / 2:
+                yield previous
+                tick += 1
+        previous, last = item, time
+    while previous is not None and first + tick / fps <= last + 1e-6:
+        yield previous
+        tick += 1

@@ -1,0 +1,173 @@
+"""Clips out of shards: the frames, actions and poses that were recorded, in an order that no worker or rank enters."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unspool import config, hub, preparation, sampling, store, training
+from unspool.codec import load_codec
+from unspool.data.layouts import open_episodes
+from unspool.data.prepare import Preparation, prepare
+from unspool.data.shards import Shards
+from unspool.data.video import read_video
+from unspool.data.writer import VideoWriter
+from unspool.errors import UserError
+from unspool.noise import fold
+from unspool.train.codec import prepare_codec, train_codec
+from unspool.train.loop import to_clip
+from unspool.types import Clip
+
+LENGTHS = (9, 14, 20, 31, 12, 17)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six episodes with actions and poses; the pose of a frame is its number."""
+    root = tmp_path_factory.mktemp("recording")
+    for i, length in enumerate(LENGTHS):
+        rng = np.random.default_rng(i)
+        with VideoWriter(root / f"{i}.mp4", size=(16, 16), fps=10) as out:
+            out.write(rng.integers(0, 256, (length, 1, 1, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2))
+        poses = torch.stack([torch.arange(length), torch.full((length,), i)], 1)
+        store.save_tensors(root / f"{i}.safetensors", {"actions": torch.arange(length) % 3, "poses": poses.float()})
+    lines = [{"file_name": f"{i}.mp4", "text": f"episode {i}", "split": "test" if i == 5 else "train"} for i in range(6)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (root / "recording.json").write_text(json.dumps({"actions": ["stay", "left", "right"]}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def shards(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shards")
+    prepare(open_episodes(recording), out, Preparation(16, shard_bytes=30 * 16 * 16 * 3))
+    assert len(list(out.glob("*.safetensors"))) > 2
+    return out
+
+
+def test_clips_carry_what_was_recorded(recording: Path, shards: Path) -> None:
+    source = Shards(shards)
+    indices = np.arange(40)
+    clips = source(indices, 8, anchor=1, reach=5)
+    assert clips.actions is not None and clips.poses is not None and clips.text is not None and clips.valid is None
+    for frames, actions, poses, text in zip(clips.frames, clips.actions, clips.poses, clips.text, strict=True):
+        number, at = int(poses[0, 1]), poses[:, 0].astype(int)
+        assert number != 5 and text == f"episode {number}"
+        assert at[0] <= at[1] and np.array_equal(at[1:], at[1] + np.arange(8))
+        assert np.array_equal(frames, read_video(recording / f"{number}.mp4")[at])
+        led = np.where(at[:, None] > 0, np.eye(3)[(at - 1) % 3], 0)
+        assert np.array_equal(actions, led), "what led to a frame, nothing to the first"
+    assert Shards(shards, "test").episodes[0].name == "5.mp4" and source.manifest.names == ["stay", "left", "right"]
+
+
+def test_order_is_the_same_for_any_workers_ranks_and_batches(shards: Path) -> None:
+    source, indices = Shards(shards), np.arange(64)
+    whole = source(indices, 8, seed=3)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda at: Shards(shards)(indices[at : at + 4], 8, seed=3), range(0, 64, 4)))
+    for name in ("frames", "actions", "poses"):
+        assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+    ranks = [source(indices[rank::2], 8, seed=3).frames for rank in range(2)]
+    assert all(np.array_equal(ranks[rank], whole.frames[rank::2]) for rank in range(2))
+
+
+def test_short_episodes_are_filled_up_and_do_not_count(shards: Path) -> None:
+    source = Shards(shards, pad=True)
+    clips = source(np.arange(60), 16)
+    assert clips.valid is not None and clips.poses is not None
+    short = ~clips.valid.all(1)
+    assert 0 < short.sum() < 60
+    for poses, valid in zip(clips.poses[short], clips.valid[short], strict=True):
+        count = LENGTHS[int(poses[0, 1])]
+        assert count < 16 and valid.sum() == count and (poses[count:] == poses[count - 1]).all()
+    assert {m.frames for m in Shards(shards).episodes} == {m.frames for m in source.episodes}
+
+    system = config.resolve("diffusion-forcing", {"size": "nano", "resolution": 16, "frames": 16, "patch": 8}).build()
+    for p in system.model.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    rows = np.flatnonzero(short)[:2]
+    clip, key = to_clip(system, source(rows, 16)), fold(torch.tensor(0), torch.arange(2))
+
+    def loss(frames: torch.Tensor, valid: torch.Tensor | None) -> float:
+        (one,) = system.objective(system.model, system.blend, Clip(frames, valid=valid), key)
+        return float(one.value.detach())
+
+    assert clip.valid is not None
+    other = torch.where(clip.valid[..., None, None, None], clip.frames, 0.3)
+    assert loss(other, clip.valid) == pytest.approx(loss(clip.frames, clip.valid), abs=1e-6), "causal: nothing of it is seen"
+    assert abs(loss(other, None) - loss(clip.frames, None)) > 1e-3
+
+
+def test_latents_bring_their_codec(recording: Path, tmp_path: Path) -> None:
+    """A model trained on pixels, its latents prepared, a second one trained on them: one codec, and clips that are its own."""
+    first = tmp_path / "first"
+    settings = {"size": "nano", "resolution": 16, "components": 5, "own": 0, "frames": 6, "reach": 3, "data": str(recording),
+                "train.steps": 1, "train.batch": 2}  # fmt: skip
+    training.run(training.prepare(training.plan("frame-by-frame", first, overrides=settings)))
+    how = preparation.plan(codec=str(first))
+    assert how.size == 16
+    manifest = prepare(open_episodes(recording), tmp_path / "latents", how)
+    assert manifest.shape == [5, 2, 2] and manifest.dtype == "float16"
+    source = Shards(tmp_path / "latents")
+    again = training.plan("frame-by-frame", tmp_path / "second", overrides=settings | {"data": str(source.root)})
+    prepared = training.prepare(again)
+    clips, pixels = source(np.arange(4), 6), as_pixels(recording, tmp_path / "pixels")(np.arange(4), 6)
+    encoded, stored = (to_clip(prepared.system, batch).frames for batch in (pixels, clips))
+    assert torch.allclose(encoded, stored, atol=2e-3 * float(encoded.abs().max()))
+    training.run(prepared)
+    assert (tmp_path / "second" / "samples" / "0000001.png").is_file()
+    with pytest.raises(UserError, match="choose --components 5"):
+        training.prepare(training.plan("frame-by-frame", tmp_path / "third", overrides=settings | {
+            "data": str(source.root), "components": 7}))  # fmt: skip
+    with torch.no_grad():
+        next(prepared.system.codec.parameters()).add_(1)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="another codec"):
+        preparation.check_codec(prepared.system, source)
+
+
+def test_a_trained_codec_goes_with_its_latents(recording: Path, tmp_path: Path) -> None:
+    """Trained, prepared with, trained on, and loaded again with the model, which rolls out into pictures through it."""
+    nano = {"data": str(recording), "train.steps": 2, "train.batch": 2, "resolution": 16}
+    job = training.plan_codec(tmp_path / "codec", overrides=nano | {"codec.width": 8, "codec.channels": 4, "codec.depth": 1})
+    train_codec(prepare_codec(job))
+    prepare(open_episodes(recording), tmp_path / "latents", preparation.plan(codec=str(tmp_path / "codec")))
+    settings = nano | {"size": "nano", "components": 4, "own": 0, "frames": 6, "reach": 3, "data": str(tmp_path / "latents")}
+    run = training.run(training.prepare(training.plan("frame-by-frame", tmp_path / "run", overrides=settings)))
+    system = hub.from_pretrained(run)
+    kept = load_codec(tmp_path / "codec").state_dict()
+    assert all(torch.equal(p, kept[name]) for name, p in system.codec.named_parameters())
+    context = read_video(recording / "0.mp4", frames=2)
+    rollout = sampling.start(system, context, 2, 0)
+    made = np.concatenate([frames for frames, _ in sampling.futures(system, rollout, 5)], 1)
+    assert made.shape == (2, 5, 16, 16, 3)
+    more = training.plan(None, run, resume="latest", overrides={"train.steps": 4})
+    training.run(training.prepare(more))
+    joining = nano | {"codec.kind": "causal", "codec.width": 8, "codec.depth": 1}
+    train_codec(prepare_codec(training.plan_codec(tmp_path / "causal", overrides=joining)))
+    shorter = preparation.plan(codec=str(tmp_path / "causal"))
+    manifest = prepare(open_episodes(recording), tmp_path / "shorter", shorter)
+    assert {m.name: m.frames for m in manifest.episodes} == {f"{i}.mp4": 1 + (n - 1) // 2 for i, n in enumerate(LENGTHS)}
+    poses = Shards(tmp_path / "shorter")(np.arange(20), 4).poses
+    assert poses is not None and (np.diff(poses[..., 0]) == 2).all(), "a latent has the pose of its last frame"
+
+
+def as_pixels(recording: Path, out: Path) -> Shards:
+    prepare(open_episodes(recording), out, Preparation(16))
+    return Shards(out)
+
+
+def test_shards_are_safetensors(shards: Path) -> None:
+    """Any reader of the format opens them: names, shapes and all values."""
+    from safetensors.numpy import load_file
+
+    source = Shards(shards)
+    for member in source.episodes:
+        tensors, rows = load_file(shards / member.shard), slice(member.first, member.first + member.frames)
+        assert tensors.keys() == {"frames", "actions", "poses"}
+        assert np.array_equal(tensors["poses"][rows, 0], np.arange(member.frames))
+        assert tensors["frames"][rows].shape == (member.frames, 16, 16, 3)
