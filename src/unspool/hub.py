@@ -148,8 +148,11 @@ def _checkpoint(folder: Path, remote: bool = False) -> Checkpoint:
     if not (folder / "config.json").is_file():
         old = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
         why = f"holds a pickle ({old[0]}), which can run code and is never opened" if old else "has no config.json"
+        why = "holds prepared shards, no model" if (folder / "manifest.json").is_file() else why
         raise UserError(f"{folder} {why}; give the folder of a checkpoint: config.json and model.safetensors")
     settings = store.read_json(folder / "config.json")
+    if isinstance(settings, dict) and settings.get("codec") and "recipe" not in settings:
+        raise UserError(f"{folder} is a trained codec, no model: `unspool data prepare --codec` makes latents with it")
     if not isinstance(settings, dict) or not isinstance(settings.get("recipe"), str):
         raise UserError(f"{folder} is a checkpoint of another kind: its config.json names no recipe of unspool")
     if settings.get("format", FORMAT) != FORMAT:

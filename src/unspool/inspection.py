@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from unspool.data.episodes import Episode, EpisodeSet, check_tracks, reason, shown
+from unspool.data.episodes import Episode, EpisodeSet, VideoInfo, check_tracks, reason, shown
 from unspool.data.splits import place
-from unspool.data.video import VideoInfo
 from unspool.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,10 +45,12 @@ def inspect(
 ) -> tuple[dict[str, Any], list[Look]]:
     """The figures of a set, and a look at each usable episode. most: look at so many, chosen by their names."""
     chosen = sorted(found.episodes, key=lambda episode: place(episode.name))[:most]
-    looks, odd = [], [{"name": name, "reason": reason} for name, reason in found.skipped]
+    looks: list[Look] = []
+    odd = [{"name": name, "reason": reason} for name, reason in found.skipped]
     for done, episode in enumerate(chosen, 1):
         try:
-            looks.append(look(episode))
+            one = look(episode)
+            looks.append(one if sum(len(past.frames) > 0 for past in looks) < SHOWN else one._replace(frames=one.frames[:0]))
         except UserError as error:
             odd.append({"name": episode.name, "reason": reason(error, found.root / episode.name)})
         report(done, len(chosen))
@@ -161,13 +162,12 @@ def picture(looks: list[Look]) -> Image.Image:
     """A contact sheet: an episode a row, frames evenly spread over it."""
     from unspool.evaluate.sheet import gallery
 
-    step = max(1, len(looks) // SHOWN)
-    return gallery({shown(one.name): one.frames for one in looks[::step][:SHOWN]})
+    return gallery({shown(one.name): one.frames for one in looks if len(one.frames)})
 
 
 def write_picture(looks: list[Look], path: Path) -> None:
-    """Raises UserError where it cannot be written."""
+    """As its ending says, png, webp or jpg. Raises UserError where it cannot be written."""
     from unspool.store import write_aside
 
     image = picture(looks)
-    write_aside(path, lambda aside: image.save(aside, format="png"))
+    write_aside(path, lambda aside: image.save(aside, quality=85))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import torch
 
 from unspool import store
 from unspool.data import WORLDS, open_world
-from unspool.errors import UserError
+from unspool.data.shards import MANIFEST, open_shards
+from unspool.errors import NothingThere, UserError
 from unspool.interrupt import Interrupt
 from unspool.rollout import Rollout, begin, stream
 from unspool.system import System
@@ -56,8 +58,8 @@ class Finished:
 
 
 def context_of(where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0) -> Opening:
-    """The context that a user means: the first frames of a video, of video number `clip` of a folder, or of a world's held-out
-    clip number `clip`, cut to a square and resampled to the model's resolution.
+    """The context that a user means: the first frames of a video, of episode number `clip` of a folder, of a held-out one of
+    shards, or of a world's held-out clip number `clip`, cut to a square and resampled to the model's resolution.
 
     Raises UserError when it cannot be read or is too short.
     """
@@ -67,12 +69,51 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
         return Opening(world(np.array([clip]), frames).frames[0], float(world.fps), f"{where}, {split} clip {clip}")
+    path = Path(where)
+    if not path.exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
+        raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
+    if (path / MANIFEST).is_file():
+        return _of_shards(path, system, frames, size, clip)
+    if path.is_dir():
+        return _of_episode(path, frames, size, clip)
     from unspool.data.video import probe, read_video
 
-    if not Path(where).exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
-        raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
-    path = _video_in(Path(where), clip) if Path(where).is_dir() else Path(where)
-    return Opening(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, str(path))
+    return Opening(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, where)
+
+
+def _of_episode(folder: Path, frames: int, size: int, clip: int) -> Opening:
+    """The first frames of episode number `clip` of a folder in any layout."""
+    from unspool.data.layouts import open_episodes
+
+    episodes = open_episodes(folder).episodes
+    _check_clip(folder, clip, len(episodes))
+    chosen = episodes[clip]
+    shown = [frame.pixels() for frame in islice(chosen.frames(size), frames)]
+    if len(shown) < frames:
+        raise UserError(f"{chosen.name} of {folder} has {len(shown)} frames, {frames} are needed; choose another --clip")
+    return Opening(np.stack(shown), chosen.info().fps or 30.0, f"{folder}, {chosen.name}")
+
+
+@torch.no_grad()
+def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int) -> Opening:
+    """The first frames of held-out episode number `clip` of prepared shards, of all where none is held out."""
+    try:
+        shards = open_shards(folder, size, "test")
+    except NothingThere:
+        shards = open_shards(folder, size, "train")
+    _check_clip(folder, clip, len(shards.episodes))
+    chosen = shards.episodes[clip]
+    shown = shards.beginning(clip, frames)
+    if len(shown) < frames:
+        raise UserError(f"{chosen.name} of {folder} has {len(shown)} frames, {frames} are needed; choose another --clip")
+    if shown.dtype != np.uint8:
+        shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
+    return Opening(shown, shards.fps or 30.0, f"{folder}, {chosen.name}")
+
+
+def _check_clip(folder: Path, clip: int, count: int) -> None:
+    if clip >= count:
+        raise UserError(f"{folder} holds {count} videos; number {clip}, from 0, is not among them: choose another --clip")
 
 
 @torch.no_grad()
@@ -82,17 +123,10 @@ def picture_size(system: System) -> tuple[int, int]:
     return height, width
 
 
-def _video_in(folder: Path, clip: int) -> Path:
-    from unspool.data.layouts.videos import SUFFIXES
-
-    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if clip >= len(videos):
-        raise UserError(f"{folder} holds {len(videos)} videos; number {clip}, from 0, is not among them: choose another --clip")
-    return videos[clip]
-
-
 def start(system: System, context: np.ndarray, seeds: int, seed: int) -> Rollout:
     """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3)."""
+    if system.model.controls:
+        raise UserError("this model takes actions, and no command gives it any yet: use `stream(controls=...)` from Python")
     if not -(1 << 62) <= seed < 1 << 62:
         raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:

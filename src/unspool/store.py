@@ -92,12 +92,13 @@ _held: set[Path] = set()
 
 
 @contextmanager
-def locked(folder: Path, doing: str, sweep: Iterable[str] = ("",)) -> Iterator[None]:
+def locked(folder: Path, doing: str, sweep: Iterable[str] = ("",), *, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process, made if need be; what a killed process left half-written in it, or in those of its
     folders that `sweep` names, is swept away.
 
     The system drops the lock when a process dies, however it dies. Inside this process a second `with` passes. doing: for the
-    UserError that is raised when another process holds the folder. Raises it as well when the folder cannot be written.
+    UserError that is raised when another process holds the folder, unless one will `wait` for it. Raises it as well when the
+    folder cannot be written.
     """
     folder = Path(folder).absolute()
     if folder in _held:
@@ -110,7 +111,7 @@ def locked(folder: Path, doing: str, sweep: Iterable[str] = ("",)) -> Iterator[N
         raise UserError(f"cannot write the folder {folder}: {error.strerror}; choose another --out") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(f"another process is {doing} in {folder}; wait for it, or choose another --out") from None
         for place in (folder / name for name in sweep):

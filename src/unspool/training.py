@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from warnings import warn
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from unspool.codec import CodecOptions
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
 from unspool.data.shards import Shards
-from unspool.errors import UserError
+from unspool.errors import NothingThere, UserError
 from unspool.explain import check
 from unspool.preparation import check_codec, with_codec
 from unspool.system import System
@@ -152,7 +153,10 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed).frames))
     if isinstance(data, Shards):
         warnings += too_little(data.frames, system)
+    _check_actions(system, data)
     description = describe(settings.data, data, system, options.seed)
+    if job.resume is not None and _data_before(job.out) not in (None, description["sha256"]):
+        warnings.append(f"{settings.data} is not what this run was trained on before: other clips come from it now")
     cost = flops_per_clip(system).total * options.batch
     return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
 
@@ -164,7 +168,7 @@ def too_little(frames: int, system: System) -> list[str]:
     if frames >= need:
         return []
     what = f"{frames} frames are little for {parameters:,} parameters, which may learn them by heart"
-    return [f"{what}: {need} or more are better, or a smaller --size"]
+    return [f"{what}: {need} or more are better"]
 
 
 def run(prepared: Prepared, report: Report | None = None) -> Path:
@@ -205,9 +209,16 @@ def steps_within(job: Job, seconds: float) -> int:
 @torch.no_grad()
 def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int = 3) -> None:
     """A contact sheet: what the model makes of two frames of a held-out clip, four times as long as its training clips,
-    below what really followed."""
+    below what really followed. There is none of a model that takes actions, nor where Pillow is missing."""
+    if system.model.controls:
+        return
     from unspool.evaluate.sheet import contact_sheet
 
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        warn(f"there is no {path}: drawing it needs Pillow", stacklevel=2)
+        return
     first, frames = np.zeros(1, dtype=np.int64), 4 * system.frames
     try:
         clip = source(first, 2 + frames).frames[0]
@@ -228,12 +239,29 @@ def _codec_of(data: ClipSource) -> dict[str, Any]:
     return {"codec": told["options"]} if told and told["options"] else {}
 
 
+def _check_actions(system: System, data: ClipSource) -> None:
+    """Raises UserError where a model takes actions that the data does not have."""
+    wanted = system.model.controls
+    actions = data(np.zeros(1, np.int64), 1).actions if wanted else None
+    have = 0 if actions is None else actions.shape[-1]
+    if wanted and wanted != have:
+        raise UserError(f"the model takes actions of {wanted} numbers and the data has {have}: give the recipe controls={have}")
+
+
+def _data_before(out: Path) -> str | None:
+    """The hash of the clips that a run saw in its last job."""
+    if not (out / "run.json").is_file():
+        return None
+    jobs = store.read_json(out / "run.json").get("jobs") or [{}]
+    return (jobs[-1].get("data") or {}).get("sha256")
+
+
 def _held_out(data: str, system: System, pad: bool, decoded: Callable[[int, int], None] | None) -> ClipSource | str:
     """Held-out clips, or in words why there are none: a folder of one video has none to hold out."""
     try:
         source = open_source(data, sampling.picture_size(system)[0], "seen", decoded, pad=pad)
         source(np.arange(1, dtype=np.int64), system.frames)
-    except UserError as error:
+    except NothingThere as error:
         return str(error)
     return source
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from unspool import noise as rng
 from unspool import store
-from unspool.codec import CodecOptions, Frames, Patches, codec_digest, load_codec
+from unspool.codec import CodecOptions, Frames, Patches, load_codec
 from unspool.errors import UserError
 
 OPTIONS = CodecOptions(channels=4, width=8, depth=1)
@@ -99,7 +98,6 @@ def test_a_codec_is_found_by_its_run_and_named_by_its_weights(tmp_path: Path, vi
         loaded = load_codec(where)
         assert isinstance(loaded, Frames) and not any(p.requires_grad for p in loaded.parameters())
         assert torch.equal(loaded.encode(video, {})[0], codec.encode(video, {})[0])
-        assert codec_digest(where) == sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     before = {name: p.clone() for name, p in loaded.named_parameters()}
     loaded.fit(video)
     assert all(torch.equal(p, before[name]) for name, p in loaded.named_parameters())
@@ -111,7 +109,7 @@ def test_what_is_no_codec_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "codec", lively())
     (folder / "config.json").write_text(json.dumps({"format": 1, "recipe": "frame-by-frame"}))
     with pytest.raises(UserError, match="holds a model, not a codec"):
-        codec_digest(folder)
+        load_codec(folder)
     write(folder, lively(), format=2)
     with pytest.raises(UserError, match="format 2, this version reads 1"):
         load_codec(folder)

@@ -236,7 +236,7 @@ def test_two_recorders_in_one_folder_are_refused(world, tmp_path) -> None:
     recorder.record(tmp_path, SMALL, 1, opens=world.grids())
     with (tmp_path / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with pytest.raises(UserError, match="another recorder"):
+        with pytest.raises(UserError, match="another process is recording"):
             recorder.record(tmp_path, SMALL, 2, opens=world.grids())
     assert recorder.record(tmp_path, SMALL, 2, opens=world.grids()).episodes == 2
 

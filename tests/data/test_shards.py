@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import torch
 
 from unspool import config, hub, preparation, sampling, store, training
 from unspool.codec import load_codec
+from unspool.data.folder import open_folder
 from unspool.data.layouts import open_episodes
 from unspool.data.prepare import Preparation, prepare
 from unspool.data.shards import Shards
+from unspool.data.splits import held_out
 from unspool.data.video import read_video
 from unspool.data.writer import VideoWriter
 from unspool.errors import UserError
@@ -171,3 +176,120 @@ def test_shards_are_safetensors(shards: Path) -> None:
         assert tensors.keys() == {"frames", "actions", "poses"}
         assert np.array_equal(tensors["poses"][rows, 0], np.arange(member.frames))
         assert tensors["frames"][rows].shape == (member.frames, 16, 16, 3)
+
+
+def test_training_from_shards_needs_no_video_library(shards: Path, tmp_path: Path) -> None:
+    """Nor Pillow: only the picture of its samples is then missing, and it says so."""
+    code = f"""
+import sys
+sys.modules["av"] = sys.modules["PIL"] = None
+from pathlib import Path
+from unspool import training
+job = training.plan("frame-by-frame", Path({str(tmp_path / "run")!r}), overrides={{
+    "size": "nano", "resolution": 16, "components": 5, "own": 0, "frames": 6, "reach": 3, "data": {str(shards)!r},
+    "train.steps": 1, "train.batch": 2}})
+training.run(training.prepare(job))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "last" / "model.safetensors").is_file()
+    assert not (tmp_path / "run" / "samples").exists() and "needs Pillow" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"first": 99999}, {"frames": "a"}, {"shape": [8, 8, 3]}, {"dtype": "float16"}, {"actions": 7}, {"settings": {}},
+        {"settings": []}, {"fps": "x"},
+    ],
+)  # fmt: skip
+def test_a_manifest_that_lies_is_refused(shards: Path, tmp_path: Path, lie: dict[str, object]) -> None:
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    told = json.loads((copy / "manifest.json").read_text())
+    for member in told["episodes"]:
+        member |= {key: value for key, value in lie.items() if key in member}
+    told |= {key: value for key, value in lie.items() if key in told}
+    (copy / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="prepare"):
+        Shards(copy)
+
+
+def test_a_smaller_set_keeps_its_test_share(tmp_path: Path) -> None:
+    """Which episodes are carried elsewhere is drawn apart from which are held out."""
+    for i in range(40):
+        with VideoWriter(tmp_path / f"clip-{i}.mp4", size=(16, 16)) as out:
+            out.write(np.full((4, 16, 16, 3), i, np.uint8))
+    whole, shares = open_episodes(tmp_path), []
+    for most in (10, 20, 40):
+        manifest = prepare(whole, tmp_path / f"shards-{most}", Preparation(16, most_bytes=most * 4 * 16 * 16 * 3))
+        names = {member.name for member in manifest.episodes}
+        assert len(names) == most
+        shares.append(len(names & held_out({e.name for e in whole.episodes}, 0.5)) / most)
+    assert all(0.2 < share < 0.8 for share in shares)
+
+
+@pytest.mark.filterwarnings("error")
+def test_several_processes_open_one_folder(recording: Path, tmp_path: Path) -> None:
+    """At first use and after it: one prepares, the others wait, and nothing is written a second time."""
+    code = f"""
+import sys
+from unspool.data.folder import open_folder
+for _ in range(3):
+    print(open_folder({str(recording)!r}, 16, cache={str(tmp_path)!r}).frames)
+"""
+    crowd = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    told = [process.communicate(timeout=120) for process in crowd]
+    assert {out for out, _ in told} == {b"86\n" * 3}, told
+    (manifest,) = tmp_path.glob("*/manifest.json")
+    before = manifest.stat().st_mtime_ns
+    open_folder(recording, 16, cache=tmp_path)
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_context_comes_from_what_can_be_trained_on(recording: Path, shards: Path, tmp_path: Path) -> None:
+    system = config.resolve("frame-by-frame", {"size": "nano", "resolution": 16, "components": 0, "patch": 8}).build()
+    nested = tmp_path / "nested" / "deeper"
+    nested.mkdir(parents=True)
+    shutil.copy(recording / "2.mp4", nested / "clip.mp4")
+    (nested / ".0.part.mp4").write_bytes(b"torn")
+    opening = sampling.context_of(str(tmp_path / "nested"), system, 3)
+    assert np.array_equal(opening.frames, read_video(recording / "2.mp4", frames=3)) and opening.fps == 10
+    held = sampling.context_of(str(shards), system, 3)
+    assert np.array_equal(held.frames, read_video(recording / "5.mp4", frames=3)) and held.name.endswith("5.mp4")
+    for where, clip, words in ((shards, 1, "holds 1 videos"), (nested, 7, "holds 1 videos"), (shards, 0, "are needed")):
+        with pytest.raises(UserError, match=words):
+            sampling.context_of(str(where), system, 3 if clip else 99, clip=clip)
+
+
+def test_a_recorded_episode_without_its_line_is_left_out(recording: Path, tmp_path: Path) -> None:
+    """It could be one for testing."""
+    for i in range(2):
+        shutil.copy(recording / f"{i}.mp4", tmp_path / f"00000{i}.mp4")
+    shutil.copy(recording / "recording.json", tmp_path)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "000000.mp4", "split": "train"}\n{"file_na')
+    found = open_episodes(tmp_path)
+    assert [episode.name for episode in found.episodes] == ["000000.mp4"]
+    assert "record` again" in dict(found.skipped)["000001.mp4"]
+
+
+def test_a_model_that_takes_actions_needs_data_that_has_them(shards: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "steered.py"
+    recipe.write_text("""
+from unspool import recipes
+from unspool.codec import Pixels
+from unspool.model import VideoTransformer
+from unspool.memory import Window
+from dataclasses import replace
+
+def steered(*, controls: int = 3):
+    system = recipes.diffusion_forcing(size="nano", resolution=16, components=0, patch=8, frames=6)
+    model = VideoTransformer((3, 16, 16), patch=8, width=32, depth=1, controls=controls, memories=lambda: [Window(32, 1, 4)])
+    return replace(system, model=model)
+""")
+    settings = {"data": str(shards), "train.steps": 1, "train.batch": 2}
+    run = training.run(training.prepare(training.plan(f"{recipe}:steered", tmp_path / "run", overrides=settings)))
+    assert (run / "checkpoints" / "last").exists()
+    with pytest.raises(UserError, match="actions of 4 numbers and the data has 3"):
+        training.prepare(training.plan(f"{recipe}:steered", tmp_path / "four", overrides=settings | {"controls": 4}))
+    with pytest.raises(UserError, match="stream"):
+        sampling.start(hub.from_pretrained(run, recipe=f"{recipe}:steered"), np.zeros((2, 16, 16, 3), np.uint8), 1, 0)

@@ -24,7 +24,8 @@ EXAMPLES = (
     "unspool demo --model runs/mine --data duel:fighters=1 --out demo",
 )
 UPSCALE, CONTEXT = 4, 2
-DATA = "duel:speed=0.5"  # what a nano model is trained on
+DATA = "duel:fighters=1,speed=0.5"  # what a nano model is trained on, one fighter being what ten minutes are enough for
+NANO = {"resolution": 32, "patch": 4, "components": 0, "predict": "clean"}  # 64 tokens, and errors that do not add up
 MOST_FRAMES = 20_000  # they are held in memory for the report; `sample` holds none
 
 
@@ -102,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _world_of(config: dict[str, Any]) -> str:
     """The world that a model was trained on."""
-    data = str(config.get("data") or DATA)
+    data = str(config.get("data") or "duel")
     if data.partition(":")[0] not in WORLDS:
         raise UserError(f"this model was trained on {data}: name a world to judge it by (--data duel), or use `unspool sample`")
     return data
@@ -204,7 +205,7 @@ def _paced(options: argparse.Namespace, run: Path, told: dict[str, Any]) -> Any:
     if not 0.05 <= minutes <= 10_000:
         raise UserError(f"minutes is 0.05 to 10000, not {minutes}")
     run.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told of before the timing
-    chosen = {"size": options.size, "resolution": 32, "data": options.data or DATA}
+    chosen = {"size": options.size, **NANO, "data": options.data or DATA}
     steps = training.steps_within(training.plan("frame-by-frame", run, overrides=chosen, told=told), 60 * minutes)
     paced = {"train.steps": steps, "train.warmup": min(100, steps // 10), "train.save_every": max(1, steps // 10),
              "train.validate_every": max(1, steps // 10), "train.lr": 2e-3, "train.ema": 0.995}  # fmt: skip

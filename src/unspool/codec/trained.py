@@ -6,7 +6,6 @@ Its checkpoint is a folder of config.json, {"format": 1, "codec": {"kind": "fram
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -53,11 +52,6 @@ def load_codec(where: str | Path) -> Frames | Causal:
     except RuntimeError as error:
         raise UserError(f"{folder} holds weights of another codec than its config.json says; copy it again") from error
     return codec.eval().requires_grad_(False)
-
-
-def codec_digest(where: str | Path) -> str:
-    """The sha256 of its weights: what data that it encoded can name it by."""
-    return sha256((find_codec(where) / "model.safetensors").read_bytes()).hexdigest()
 
 
 def is_codec(where: str | Path) -> bool:

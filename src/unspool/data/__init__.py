@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -35,14 +36,21 @@ def open_source(
         raise UserError(f"unknown split {split!r}: train, test, seen or unseen")
     name = str(data).partition(":")[0]
     if isinstance(data, str) and name in WORLDS:
+        if Path(name).is_dir():
+            warnings.warn(f"{name} is the world; the folder of that name here is ./{name}", stacklevel=2)
         return open_world(data, size, "unseen" if split == "test" else split)
     if isinstance(data, str) and not Path(data).exists() and "/" not in data:
         near = difflib.get_close_matches(name, WORLDS, n=1, cutoff=0.4)
         meant = f"did you mean {near[0]!r}?" if near else f"worlds: {', '.join(WORLDS)}"
         raise UserError(f"{data!r} is neither a folder here nor a world; {meant}")
+    from unspool.data.shards import MANIFEST, open_shards
+
+    side = "train" if split == "train" else "test"
+    if (Path(data) / MANIFEST).is_file():
+        return open_shards(Path(data), size, side, pad=pad)
     from unspool.data.folder import open_folder
 
-    return open_folder(data, size, "train" if split == "train" else "test", pad=pad, on_progress=on_progress)
+    return open_folder(data, size, side, pad=pad, on_progress=on_progress)
 
 
 def open_world(data: str, size: int, split: Literal["train", "seen", "unseen"] = "train") -> World:

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 
-from unspool.data.video import Frame, VideoInfo
 from unspool.errors import UserError
+
+
+class VideoInfo(NamedTuple):
+    """frames: pictures in the file, counted; height, width: pixels as shown; fps: 0 where the file does not say; rotation:
+    degrees by which the stored pictures are turned to be shown."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    codec: str
+    rotation: int = 0
+
+
+class Frame(NamedTuple):
+    """time: seconds on the file's clock (None where it has none); pixels(): (H, W, 3) uint8, converted when asked."""
+
+    time: float | None
+    pixels: Callable[[], np.ndarray]
+
 
 Tracks = dict[str, np.ndarray]
 """What is known of an episode of T frames beside its pictures, by name. Per frame: "actions" (T,) int64 or (T, K) float32,

@@ -14,7 +14,7 @@ from pathlib import Path
 from unspool.data.episodes import listed
 from unspool.data.layouts import open_episodes
 from unspool.data.prepare import Preparation, Progress, prepare
-from unspool.data.shards import MANIFEST, Shards
+from unspool.data.shards import Shards
 from unspool.errors import UserError
 
 CACHE_LIMIT = 8 << 30
@@ -34,18 +34,13 @@ def open_folder(
     cache_limit: int = CACHE_LIMIT,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
-    """Prepared shards as they are; anything else through the cache ($XDG_CACHE_HOME/unspool/videos).
+    """Clips of the episodes under `root`, through the cache ($XDG_CACHE_HOME/unspool/videos).
 
     cache_limit: bytes that the set may fill there. on_progress(done, total) is called after each episode that is prepared; the
     other settings are those of `Preparation` and `Shards`. A warning names what was skipped. Raises UserError: no such folder,
-    nothing usable, another size than shards were prepared at, too large a cache.
+    nothing usable, too large a cache.
     """
     root = Path(root)
-    if (root / MANIFEST).is_file():
-        shards = Shards(root, split, holdout=holdout, frames_min=frames_min, pad=pad)
-        if (at := shards.manifest.settings["size"]) != size:
-            raise UserError(f"{root} was prepared at {at} pixels, not at {size}: prepare it again with --size {size}")
-        return shards
     found = open_episodes(root)
     home = Path(cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unspool" / "videos")
     out = home / sha256(f"{root.resolve()}|{size}|{fps}|{_FORMAT}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
@@ -56,7 +51,7 @@ def open_folder(
         if on_progress and at.done:
             on_progress(at.done, at.total)
 
-    prepare(found, out, Preparation(size, fps, refuse_bytes=cache_limit), report)
+    prepare(found, out, Preparation(size, fps, refuse_bytes=cache_limit), report, wait=True)
     shards = Shards(out, split, holdout=holdout, frames_min=frames_min, pad=pad, named=root)
     if shards.skipped:
         warnings.warn(f"skipped {len(shards.skipped)} videos of {root}: {listed(shards.skipped)}", stacklevel=3)

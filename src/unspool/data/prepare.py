@@ -6,6 +6,7 @@ in, out of which the others are copied.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -78,14 +79,16 @@ class Progress(NamedTuple):
 
 
 def prepare(
-    found: EpisodeSet, out: Path, how: Preparation, report: Callable[[Progress], None] = lambda progress: None
-) -> Manifest:
-    """Shards and a manifest in `out`. What cannot be used is told in the manifest, and the rest is used.
+    found: EpisodeSet, out: Path, how: Preparation, report: Callable[[Progress], None] = lambda progress: None, *,
+    wait: bool = False,
+) -> Manifest:  # fmt: skip
+    """Shards and a manifest in `out`. What cannot be used is told in the manifest, and the rest is used. wait: until another
+    process that prepares there is done, rather than refuse.
 
     Raises UserError: nothing can be used, `out` was prepared in another way, it cannot be written, another process prepares
     there.
     """
-    with store.locked(out, "preparing"):
+    with store.locked(out, "preparing", wait=wait):
         work = _Work(found, Path(out), how)
         work.begin()
         work.run(report)
@@ -127,6 +130,9 @@ class _Work:
         there = {member.name for member in self.manifest.episodes}
         self.pending = deque(e for e in self.found.episodes if e.name in chosen and e.name not in there)
         self.done, self.total = len(there), len(chosen)
+        dropped = [m.name for m in before.episodes if m.name not in chosen]
+        if dropped and self.how.refuse_bytes is None:
+            warnings.warn(f"{len(dropped)} episodes that {self.out} held are dropped: {', '.join(dropped[:5])}", stacklevel=2)
         if not chosen:
             raise UserError(self._nothing())
 
@@ -234,7 +240,8 @@ class _Work:
         if not before.episodes:
             return Manifest("", told, [], "")
         for key, value in told.items():
-            if (was := before.settings.get(key)) != value:
+            was = before.settings.get(key)
+            if _nameless(was) != _nameless(value):
                 raise UserError(f"{self.out} was prepared with {key} {_short(was)}, not {_short(value)}; choose another --out")
         return before
 
@@ -269,7 +276,7 @@ class _Work:
         broken = {name for name, stamp, _ in self.manifest.skipped if stamp}
         most, limit = self.how.most_bytes, self.how.refuse_bytes
         chosen, whole = set(), 0.0
-        for episode in sorted(self.found.episodes, key=lambda episode: place(episode.name)):
+        for episode in sorted(self.found.episodes, key=lambda episode: place(f"take {episode.name}")):  # of both splits alike
             if episode.name in broken and most is None:
                 continue
             try:  # expected also where it is known, so that as many are chosen at every call
@@ -321,6 +328,11 @@ def _is_whole(shard: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def _nameless(value: Any) -> Any:
+    """A codec is the same by whatever path it was found."""
+    return {key: part for key, part in value.items() if key != "name"} if isinstance(value, dict) else value
 
 
 def _short(value: Any) -> Any:

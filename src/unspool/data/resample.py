@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from unspool.data.video import Frame
+from unspool.data.episodes import Frame
 from unspool.errors import UserError
 
 LONGEST = 60.0  # seconds that a frame may stand; a clock that jumps further would fill the disk with one frame

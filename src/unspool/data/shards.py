@@ -25,7 +25,7 @@ from unspool import store
 from unspool.data.clips import Clips, gaps
 from unspool.data.episodes import listed
 from unspool.data.splits import held_out
-from unspool.errors import UserError
+from unspool.errors import NothingThere, UserError
 from unspool.noise import fold
 
 FORMAT = 1
@@ -68,18 +68,25 @@ class Manifest:
     def write(self, root: Path) -> None:
         told = asdict(self) | {"format": FORMAT, "episodes": [member._asdict() for member in self.episodes]}
         lines = json.dumps(told).replace('{"name":', '\n{"name":')  # an episode a line
-        store.write_text(root / MANIFEST, lines + "\n")
+        if not (root / MANIFEST).exists() or (root / MANIFEST).read_text(encoding="utf-8") != lines + "\n":
+            store.write_text(root / MANIFEST, lines + "\n")
 
     @staticmethod
     def read(root: Path) -> Manifest:
         """Raises UserError for a manifest that is missing, torn or of another format."""
         told = store.read_json(root / MANIFEST)
+        if isinstance(told, dict) and told.pop("format", FORMAT) != FORMAT:
+            raise UserError(f"{root} was prepared by another version of unspool; prepare it again into a new folder")
         try:
-            if told.pop("format") != FORMAT:
-                raise UserError(f"{root} was prepared by another version of unspool; prepare it again into a new folder")
             episodes = [Member(**member) for member in told.pop("episodes")]
             skipped = [(name, stamp, reason) for name, stamp, reason in told.pop("skipped")]
-            return Manifest(**told, episodes=episodes, skipped=skipped)
+            manifest = Manifest(**told, episodes=episodes, skipped=skipped)
+            numbers = [*manifest.shape, manifest.actions, manifest.poses, *(n for m in episodes for n in (m.first, m.frames))]
+            whole = all(type(n) is int and n >= 0 for n in (*numbers, manifest.settings["size"]))
+            kinds = isinstance(manifest.settings["codec"], dict | None), isinstance(manifest.fps, float | int | None)
+            if not whole or not all(kinds):
+                raise TypeError("a value is of another kind")
+            return manifest
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{root / MANIFEST} is not a manifest of shards ({error}); prepare the set again") from error
 
@@ -151,6 +158,15 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read {path}: it is missing or not whole; run the same `unspool data prepare` again") from error
 
 
+def open_shards(root: Path, size: int, split: str, *, pad: bool = False) -> Shards:
+    """Raises UserError where they were prepared at another size, besides what `Shards` raises."""
+    shards = Shards(root, split, pad=pad)
+    if (at := shards.manifest.settings["size"]) != size:
+        fix = f"choose --resolution {at}, or prepare it again with --size {size}"
+        raise UserError(f"{root} was prepared at {at} pixels, not at {size}: {fix}")
+    return shards
+
+
 @final
 class Shards:
     """Clips from prepared shards; `Shards(...)(indices, frames, seed=0)` is `Clips`.
@@ -180,12 +196,20 @@ class Shards:
         self.episodes = [m for m in members if m.frames >= frames_min]
         if not self.episodes:
             why = f"all were skipped: {listed(self.skipped)}" if self.skipped else f"it holds {len(manifest.episodes)} in all"
-            raise UserError(f"no usable {split} episode in {self.name} ({why}); add some or mend these")
+            raise NothingThere(f"no usable {split} episode in {self.name} ({why}); add some or mend these")
         self.fps, self.shape = manifest.fps, tuple(manifest.shape)
         self._lengths = np.array([member.frames for member in self.episodes])
-        self._mapped = lru_cache(256)(open_shard)
-        for shard in sorted({member.shard for member in self.episodes}):  # now, not in the middle of training
-            self._mapped(self.root / shard)
+        self._mapped = lru_cache(512)(open_shard)
+        for member in self.episodes:  # now, not in the middle of training
+            self._check(member)
+
+    def _check(self, member: Member) -> None:
+        """Raises UserError where the manifest tells of other frames than the shard holds."""
+        tensors, manifest = self._mapped(self.root / member.shard), self.manifest
+        shapes = {"frames": self.shape, "actions": (manifest.actions,), "poses": (manifest.poses,)}
+        fits = str(tensors["frames"].dtype) == manifest.dtype and member.first + member.frames <= len(tensors["frames"])
+        if not fits or any(tensors[name].shape[1:] != shape for name, shape in shapes.items() if shape != (0,)):
+            raise UserError(f"{self.root / MANIFEST} and {member.shard} are not of one set; prepare it again into a new folder")
 
     @property
     def frames(self) -> int:
@@ -210,13 +234,18 @@ class Shards:
             None if valid.all() else valid,
         )
 
+    def beginning(self, episode: int, frames: int) -> np.ndarray:
+        """Up to `frames` first frames of an episode, by its number."""
+        member = self.episodes[episode]
+        return self._mapped(self.root / member.shard)["frames"][member.first : member.first + min(frames, member.frames)].copy()
+
     def where(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Which clips these are: (B,) positions in `episodes` and (B,) first frames."""
         starts = np.maximum(self._lengths - frames + 1, int(self.pad))
         ends = np.cumsum(starts)
         if frames < 1 or not ends[-1]:
             longest = self._lengths.max()
-            raise UserError(f"no video of {self.name} has {frames} frames: use clips of 1 to {longest} frames")
+            raise NothingThere(f"no video of {self.name} has {frames} frames: use clips of 1 to {longest} frames")
         key = fold(torch.tensor(seed), torch.as_tensor(np.asarray(indices), dtype=torch.int64))
         pick = (key.numpy().view(np.uint64) % np.uint64(ends[-1])).astype(np.int64)
         member = np.searchsorted(ends, pick, side="right")

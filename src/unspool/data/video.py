@@ -8,38 +8,20 @@ flipped bit that is still a valid picture cannot be told from one, because these
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from PIL import Image
 
+from unspool.data.episodes import Frame, VideoInfo
 from unspool.errors import UserError
 
 # Formats that are one self-contained file: a playlist in disguise (HLS, concat) must not open other files or addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,m4v,ivf,apng,mp3,wav,flac,aac"
-
-
-class VideoInfo(NamedTuple):
-    """frames: pictures in the file, counted; height, width: pixels as shown; fps: 0 where the file does not say; rotation:
-    degrees by which the stored pictures are turned to be shown."""
-
-    frames: int
-    height: int
-    width: int
-    fps: float
-    codec: str
-    rotation: int = 0
-
-
-class Frame(NamedTuple):
-    """time: seconds on the file's clock (None where it has none); pixels(): (H, W, 3) uint8, converted when asked."""
-
-    time: float | None
-    pixels: Callable[[], np.ndarray]
 
 
 def read_video(

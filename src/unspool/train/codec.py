@@ -18,7 +18,7 @@ from unspool.codec import CodecOptions, Pixels
 from unspool.codec.layers import Autoencoder
 from unspool.codec.trained import FORMAT
 from unspool.data import ClipSource, open_source
-from unspool.errors import UserError
+from unspool.errors import NothingThere, UserError
 from unspool.model.video import VideoModel
 from unspool.schedule import Staircase
 from unspool.solver import euler
@@ -85,7 +85,7 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
     try:
         held_out = open_source(job.data, job.resolution, "test", decoded, pad=job.train.pad)
         clips_for(system, held_out, np.arange(1, dtype=np.int64), job.train.seed)
-    except UserError as error:  # a folder of one video has none to hold out
+    except NothingThere as error:  # a folder of one video has none to hold out
         held_out, warnings = None, (f"nothing is held out: {error}",)
     if job.resume is None:
         frames = data(np.arange(64, dtype=np.int64), system.frames, seed=job.train.seed).frames

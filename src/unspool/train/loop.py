@@ -42,7 +42,7 @@ class TrainOptions:
     the steps, in which it falls linearly to 0. weight_decay: of AdamW, on matrices. clip: largest norm of the gradient. ema:
     share of the moving average that a step keeps. bf16: compute in bfloat16. compile: compile the model first. save_every:
     steps between checkpoints. log_every: steps between lines of progress. validate_every: steps between held-out losses.
-    pad: fill up episodes that are shorter than a clip, rather than leave them out; what is filled does not count. seed: of
+    pad: fill up episodes that are shorter than a clip, rather than leave them out; what is filled carries no loss. seed: of
     weights, clips, levels and noise.
     """
 

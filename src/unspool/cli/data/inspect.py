@@ -24,7 +24,7 @@ def parser(argv: list[str]) -> Parser:
     parser = Parser("data inspect", VERBS["inspect"], EXAMPLES)
     parser.add_argument("data", type=Path, metavar="DIR", help="videos, or a set as LeRobot, UCF-101, BAIR or TECO lay it")
     parser.add_argument("--episodes", type=int, metavar="N", help="look at so many of them only [all]")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a contact sheet there, as PNG")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a contact sheet there: .png, .webp or .jpg")
     parser.json()
     return parser
 
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"episodes is at least 1, not {options.episodes}")
     if options.picture:
         check_writable(options.picture)
+        if options.picture.suffix.lower() not in (".png", ".webp", ".jpg"):
+            raise UserError(f"{options.picture} must end in .png, .webp or .jpg")
     found = open_episodes(options.data)
     total = min(len(found.episodes), options.episodes or len(found.episodes))
     with Bar("episodes", total) as bar:

@@ -62,4 +62,10 @@ def run(options: argparse.Namespace) -> None:
     shape = " x ".join(map(str, told["shape"]))
     out = shown(told["out"])
     print(f"{told['episodes']} episodes, {frames} frames of {shape} {told['dtype']}, {size(stored)} in {out}")
-    print(f"train on them: unspool train frame-by-frame --data {out} --out RUN")
+    codec = manifest.settings["codec"]
+    if codec and codec["options"] and codec["options"]["kind"] != "frames":
+        print("no recipe is trained on latents of several frames yet")
+        return
+    more = "" if manifest.settings["size"] == 64 else f" --resolution {manifest.settings['size']}"
+    more += f" --components {manifest.shape[0]}" if codec else ""
+    print(f"train on them: unspool train frame-by-frame{more} --data {out} --out RUN")

@@ -14,10 +14,10 @@ from unspool.cli.progress import Bar
 from unspool.errors import UserError
 
 EXAMPLES = (
-    "unspool data record rooms --out rooms --episodes 200 --frames 1000",
+    "unspool data record rooms --out films --episodes 200 --frames 1000",
     "unspool data record vizdoom --out doom --episodes 100 --workers 4",
     "unspool data record vizdoom --out doom --episodes 500 --workers 4     # 400 more; also after Ctrl-C or a power cut",
-    "unspool data record gym:CarRacing-v3 --out cars --episodes 50 --size 96",
+    "unspool data record gym:MountainCar-v0 --out hills --episodes 50 --size 96",
 )
 # name: (least, most, default, what it is)
 RANGES = {
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
         if not least <= getattr(options, name) <= most:
             raise UserError(f"{name} is {least} to {most}, not {getattr(options, name)}")
     if options.size % 2:
-        raise UserError(f"size is an even number, not {options.size}: videos halve their colours")
+        raise UserError(f"size is an even number, not {options.size}: the codecs and models here want it so")
     if not (options.holdout == 0 or 0.001 <= options.holdout <= 0.9):
         raise UserError(f"holdout is 0, or 0.001 to 0.9, not {options.holdout:g}")
     from unspool.data.record.film import Settings

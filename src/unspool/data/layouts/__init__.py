@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unspool.data.episodes import EpisodeSet
 from unspool.data.layouts import bair, lerobot, memory_maze, teco, ucf101, videos
+from unspool.data.shards import MANIFEST
 from unspool.errors import UserError
 
 LAYOUTS = (lerobot, memory_maze, teco, bair, ucf101, videos)
@@ -19,5 +20,7 @@ def open_episodes(root: str | Path) -> EpisodeSet:
     if not root.is_dir():
         fix = "give the folder that it lies in" if root.exists() else "check the path"
         raise UserError(f"cannot read {root}: {'it is not a folder' if root.exists() else 'no such folder'}; {fix}")
+    if (root / MANIFEST).is_file():
+        raise UserError(f"{root} holds prepared shards: train on them, or give the videos that they were made of")
     layout = next(layout for layout in LAYOUTS if layout is videos or layout.is_here(root))
     return layout.read(root)

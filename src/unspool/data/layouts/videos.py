@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -25,6 +26,7 @@ from unspool.store import read_json
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".mts", ".m2ts")
 MOST_FPS = 1000
+_FILMED = re.compile(r"\d{6}\.mp4")  # by `unspool data record`, which tells the split of each: some maps are for testing
 
 
 class Note(NamedTuple):
@@ -47,6 +49,9 @@ def read(root: Path) -> EpisodeSet:
     notes, lies = _notes(root / "metadata.jsonl", videos)
     episodes = []
     for name in videos:
+        if "recording.json" in names and _FILMED.fullmatch(name) and (name not in notes or notes[name].split is None):
+            odd.append((name, "metadata.jsonl does not tell its split; run the same `unspool data record` again"))
+            continue
         try:
             episodes.append(_episode(root, name, notes.get(name, Note())))
         except UserError as error:

@@ -16,7 +16,7 @@ _LIBRARIES = "it draws with EGL: `apt-get install libegl1 libgl1-mesa-dri`, and 
 
 
 def open_simulator(world: str, size: int) -> Simulator:
-    """A simulator by what a user types: `vizdoom`, `memory-maze:cells=15`, `atari:Pong`, `gym:CarRacing-v3`.
+    """A simulator by what a user types: `vizdoom`, `memory-maze:cells=15`, `atari:Pong`, `gym:MountainCar-v0`.
 
     size: side of the frames to come; native ones are as large or larger where the world lets one choose. Raises UserError for
     an unknown world or option, and where a package or a library of the system is missing.
@@ -30,7 +30,7 @@ def open_simulator(world: str, size: int) -> Simulator:
         made = _class(name)
         if name in ("atari", "gym"):
             if name == "gym" and not rest:
-                raise UserError("gym: name an environment, as in gym:CartPole-v1")
+                raise UserError("gym: name an environment, as in gym:MountainCar-v0")
             return made(rest, size)
         return made(size, **read_options(world, rest, made))
     except ModuleNotFoundError as error:

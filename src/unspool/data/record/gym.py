@@ -1,4 +1,4 @@
-"""Any Gymnasium environment that shows itself in colour: `gym:CarRacing-v3`, `gym:package:Name-v0`."""
+"""Any Gymnasium environment that shows itself in colour: `gym:MountainCar-v0`, `gym:package:Name-v0`."""
 
 from __future__ import annotations
 

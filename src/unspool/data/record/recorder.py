@@ -11,15 +11,14 @@ recording.json       what all of them are functions of
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from safetensors import safe_open
 from unspool.data.record.crew import crew
 from unspool.data.record.film import Camera, Settings, Take, film
 from unspool.errors import UserError
-from unspool.store import read_json, write_json, write_text
+from unspool.store import locked, read_json, write_json, write_text
 
 FORMAT = 1  # count up when the same settings would give other episodes
 # Of all packages these can change a picture. Only those that a world has loaded are noted.
@@ -99,7 +98,7 @@ def record(
     recorded with other settings or is no recording, a world that breaks down, a full disk. Whatever is raised, whole episodes
     stay.
     """
-    with closing(opens(settings)) as camera, _locked(folder):
+    with closing(opens(settings)) as camera, locked(folder, "recording", ()):
         _agree(folder, settings, camera)
         lines = _found(folder)
         missing = [n for n in range(episodes) if n not in lines]
@@ -152,22 +151,6 @@ def _per(count: float, seconds: float, digits: int = 1) -> float:
 
 
 # ---- the folder
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process; the system lets go of it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise UserError(f"cannot record into {folder}: {error.strerror}; choose another --out") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another recorder is at work in {folder}; wait for it, or choose another --out") from None
-        yield
 
 
 def _agree(folder: Path, settings: Settings, camera: Camera) -> None:
