@@ -288,12 +288,14 @@ def test_blind_walks_are_filmed_again_and_the_best_is_kept(world, tmp_path) -> N
     assert max(line["tries"] for line in lines) <= filming.TRIES
 
 
-def test_short_episodes_are_kept_and_too_short_ones_are_refused(world, tmp_path) -> None:
+def test_short_episodes_are_kept_shorter_ones_after_some_tries_and_single_frames_refused(world, tmp_path) -> None:
     recorder.record(tmp_path / "short", SMALL, 2, opens=world.grids(ends=20))
     assert [line["frames"] for line in lines_of(tmp_path / "short")] == [20, 20]
     assert len(load_file(tmp_path / "short" / "000001.safetensors")["actions"]) == 20
-    with pytest.raises(UserError, match="ends within 9 frames"):
-        recorder.record(tmp_path / "tiny", SMALL, 2, opens=world.grids(ends=9))
+    recorder.record(tmp_path / "brief", SMALL, 2, opens=world.grids(ends=9))
+    assert [(line["frames"], line["tries"]) for line in lines_of(tmp_path / "brief")] == [(9, filming.TRIES)] * 2
+    with pytest.raises(UserError, match="ends within 1 frames"):
+        recorder.record(tmp_path / "tiny", SMALL, 2, opens=world.grids(ends=1))
     assert set(bytes_of(tmp_path / "tiny")) == {".lock", "recording.json"}
 
 

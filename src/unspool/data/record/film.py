@@ -23,7 +23,7 @@ from unspool.data.writer import VideoWriter
 from unspool.errors import UserError
 from unspool.store import save_tensors
 
-SHORTEST = 16  # frames; what ends sooner is filmed again
+SHORT = 16  # frames; what ends sooner is filmed again
 TRIES = 4
 MOST_FLAT = 0.05  # share of views that show next to nothing; with more of them an episode is filmed again
 CRF = 8  # with full colours 47 dB at 64 pixels of our finest textures; halved ones end at 31 dB
@@ -92,8 +92,9 @@ class Take(NamedTuple):
 def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callable[[Place], object]) -> Take:
     """Leave NNNNNN.mp4 and then NNNNNN.safetensors in `folder`; the second one says that both are whole.
 
-    An episode of fewer than SHORTEST frames, or with too many flat views, is filmed again from another seed; of TRIES the
-    best is kept. begins: told of each try. Raises UserError where every try is too short, or the disk is full.
+    An episode of fewer than SHORT frames, or with too many flat views, is filmed again from another seed; of TRIES the best is
+    kept, a longer one rather than a short one. begins: told of each try. Raises UserError where none has two frames, or the
+    disk is full.
     """
     begun, world, encoder, filmed, longest = time.perf_counter(), camera.seconds, 0.0, 0, 0
     target, best = folder / f"{episode:06d}.mp4", None
@@ -104,16 +105,16 @@ def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callab
         with _Reel(path, camera.fps) as reel:
             tracks = camera.shoot(place, frames, reel.write)
         encoder, filmed, longest = encoder + reel.seconds, filmed + reel.frames, max(longest, reel.frames)
-        if reel.frames >= SHORTEST and (best is None or reel.flat / reel.frames < best.flat):
-            best = _Try(reel.flat / reel.frames, tracks, _line(place, camera.fps, reel.frames))
+        lack, flat_share = max(0, SHORT - reel.frames), reel.flat / max(1, reel.frames)
+        if reel.frames > 1 and (best is None or (lack, flat_share) < (best.lack, best.flat)):
+            best = _Try(lack, flat_share, tracks, _line(place, camera.fps, reel.frames))
             os.replace(path, target)
         path.unlink(missing_ok=True)
-        if best and best.flat <= MOST_FLAT:
+        if best and not best.lack and best.flat <= MOST_FLAT:
             break
     if best is None:
         raise UserError(
-            f"episode {episode} of this world ends within {longest} frames, from {TRIES} seeds; {SHORTEST} are the least worth"
-            " recording: choose another world"
+            f"episode {episode} of this world ends within {longest} frames, from {TRIES} seeds: choose another world"
         )
     line = {**best.line, "tries": attempt + 1}
     try:
@@ -126,6 +127,7 @@ def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callab
 
 
 class _Try(NamedTuple):
+    lack: int
     flat: float
     tracks: Tracks
     line: dict[str, Any]
