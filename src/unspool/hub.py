@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 import torch
 
 from unspool import config, recipes, store
-from unspool.codec import Codec, CodecOptions
+from unspool.codec import build_codec
+from unspool.codec.trained import is_codec
+from unspool.data.shards import MANIFEST
 from unspool.errors import UserError
 from unspool.system import System
 from unspool.train.loop import load_weights
@@ -104,17 +106,10 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
             raise
         raise UserError(f"{checkpoint.folder / 'config.json'} cannot be built: {error}") from error
     if settings.get("codec"):  # one that was trained apart, see `unspool train codec`
-        system = replace(system, codec=_trained(settings["codec"], checkpoint))
+        system = replace(system, codec=build_codec(settings["codec"], checkpoint.folder))
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)
     return system
-
-
-def _trained(options: Mapping[str, Any], checkpoint: Checkpoint) -> Codec:
-    try:
-        return CodecOptions(**options).build().eval().requires_grad_(False)
-    except TypeError as error:
-        raise UserError(f"{checkpoint.folder} has a codec of another version ({error}); train it again") from error
 
 
 def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:
@@ -148,10 +143,10 @@ def _checkpoint(folder: Path, remote: bool = False) -> Checkpoint:
     if not (folder / "config.json").is_file():
         old = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
         why = f"holds a pickle ({old[0]}), which can run code and is never opened" if old else "has no config.json"
-        why = "holds prepared shards, no model" if (folder / "manifest.json").is_file() else why
+        why = "holds prepared shards, no model" if (folder / MANIFEST).is_file() else why
         raise UserError(f"{folder} {why}; give the folder of a checkpoint: config.json and model.safetensors")
     settings = store.read_json(folder / "config.json")
-    if isinstance(settings, dict) and settings.get("codec") and "recipe" not in settings:
+    if is_codec(folder):
         raise UserError(f"{folder} is a trained codec, no model: `unspool data prepare --codec` makes latents with it")
     if not isinstance(settings, dict) or not isinstance(settings.get("recipe"), str):
         raise UserError(f"{folder} is a checkpoint of another kind: its config.json names no recipe of unspool")

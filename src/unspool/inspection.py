@@ -50,7 +50,7 @@ def inspect(
     for done, episode in enumerate(chosen, 1):
         try:
             one = look(episode)
-            looks.append(one if sum(len(past.frames) > 0 for past in looks) < SHOWN else one._replace(frames=one.frames[:0]))
+            looks.append(one if len(looks) < SHOWN else one._replace(frames=one.frames[:0]))
         except UserError as error:
             odd.append({"name": episode.name, "reason": reason(error, found.root / episode.name)})
         report(done, len(chosen))

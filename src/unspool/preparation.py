@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from unspool import hub, sampling, store
-from unspool.codec import Codec, CodecOptions, Pixels, load_codec
+from unspool.codec import Causal, Codec, Pixels, build_codec, load_codec
 from unspool.codec.trained import find_codec, is_codec
 from unspool.data.episodes import EpisodeSet
 from unspool.data.prepare import Encoder, Preparation, Progress, prepare
@@ -49,11 +49,14 @@ def run(found: EpisodeSet, out: Path, how: Preparation, report: Callable[[Progre
 def with_codec(system: System, data: Shards) -> System:
     """The system on the codec that its data was encoded with: its own kind with other weights, or one that was trained.
 
-    Raises UserError where the model is of another shape.
+    Raises UserError where the model is of another shape, and for a codec that rollouts cannot go through.
     """
     told = data.manifest.settings["codec"]
     if told["options"]:
-        system = replace(system, codec=trained(told["options"]))
+        codec = build_codec(told["options"], data.name)
+        if isinstance(codec, Causal):
+            raise UserError("a codec that joins frames cannot be rolled out through yet: prepare with --codec.kind frames")
+        system = replace(system, codec=codec)
     tensors = store.load_tensors(data.root / CODEC)[0]
     names = {name: p.shape for name, p in system.codec.named_parameters()}
     if system.model.shape != data.shape or names != {name: t.shape for name, t in tensors.items()}:
@@ -69,13 +72,6 @@ def check_codec(system: System, data: Shards) -> None:
     tensors = store.load_tensors(data.root / CODEC)[0]
     if not all(torch.equal(p.cpu(), tensors[name]) for name, p in system.codec.named_parameters()):
         raise UserError(f"{data.name} was encoded with another codec than these weights know; prepare it with theirs")
-
-
-def trained(options: dict[str, Any]) -> Codec:
-    """An empty codec of a trained kind. Raises UserError for one that rollouts cannot go through."""
-    if options["kind"] != "frames":
-        raise UserError("a codec that joins frames cannot be rolled out through yet: prepare with one of --codec.kind frames")
-    return CodecOptions(**options).build().eval().requires_grad_(False)
 
 
 def _encoder(name: str) -> tuple[Encoder, int]:

@@ -89,8 +89,7 @@ def _of_episode(folder: Path, frames: int, size: int, clip: int) -> Opening:
     _check_clip(folder, clip, len(episodes))
     chosen = episodes[clip]
     shown = [frame.pixels() for frame in islice(chosen.frames(size), frames)]
-    if len(shown) < frames:
-        raise UserError(f"{chosen.name} of {folder} has {len(shown)} frames, {frames} are needed; choose another --clip")
+    _check_length(folder, chosen.name, len(shown), frames)
     return Opening(np.stack(shown), chosen.info().fps or 30.0, f"{folder}, {chosen.name}")
 
 
@@ -104,8 +103,7 @@ def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int) 
     _check_clip(folder, clip, len(shards.episodes))
     chosen = shards.episodes[clip]
     shown = shards.beginning(clip, frames)
-    if len(shown) < frames:
-        raise UserError(f"{chosen.name} of {folder} has {len(shown)} frames, {frames} are needed; choose another --clip")
+    _check_length(folder, chosen.name, len(shown), frames)
     if shown.dtype != np.uint8:
         shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
     return Opening(shown, shards.fps or 30.0, f"{folder}, {chosen.name}")
@@ -114,6 +112,11 @@ def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int) 
 def _check_clip(folder: Path, clip: int, count: int) -> None:
     if clip >= count:
         raise UserError(f"{folder} holds {count} videos; number {clip}, from 0, is not among them: choose another --clip")
+
+
+def _check_length(folder: Path, name: str, have: int, need: int) -> None:
+    if have < need:
+        raise UserError(f"{name} of {folder} has {have} frames, {need} are needed; choose another --clip")
 
 
 @torch.no_grad()

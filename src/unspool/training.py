@@ -18,13 +18,13 @@ from unspool.codec import CodecOptions
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
 from unspool.data.shards import Shards
-from unspool.errors import NothingThere, UserError
+from unspool.errors import UserError
 from unspool.explain import check
 from unspool.preparation import check_codec, with_codec
 from unspool.system import System
 from unspool.train import loop
 from unspool.train.codec import TRAINING, CodecJob
-from unspool.train.job import Report, changes, conduct, find_checkpoint, refuse_a_run
+from unspool.train.job import Report, changes, conduct, find_checkpoint, held_out_of, refuse_a_run
 from unspool.train.run import clips_for, describe, flops_per_clip
 from unspool.types import Count
 
@@ -144,9 +144,9 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
-    held_out = _held_out(settings.data, system, options.pad, decoded)
+    held_out = held_out_of(settings.data, system, sampling.picture_size(system)[0], "seen", options.pad, decoded)
     if isinstance(held_out, str):
-        warnings.append(f"nothing is held out: {held_out}")
+        warnings.append(held_out)
     if isinstance(data, Shards) and encoded:
         check_codec(system, data)
     elif not job.init and job.resume is None:
@@ -254,16 +254,6 @@ def _data_before(out: Path) -> str | None:
         return None
     jobs = store.read_json(out / "run.json").get("jobs") or [{}]
     return (jobs[-1].get("data") or {}).get("sha256")
-
-
-def _held_out(data: str, system: System, pad: bool, decoded: Callable[[int, int], None] | None) -> ClipSource | str:
-    """Held-out clips, or in words why there are none: a folder of one video has none to hold out."""
-    try:
-        source = open_source(data, sampling.picture_size(system)[0], "seen", decoded, pad=pad)
-        source(np.arange(1, dtype=np.int64), system.frames)
-    except NothingThere as error:
-        return str(error)
-    return source
 
 
 def _layers(out: Path, file: Path | None, resume: str | None) -> list[dict[str, Any]]:

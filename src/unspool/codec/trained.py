@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unspool import store
 from unspool.codec.causal import Causal
@@ -42,16 +42,22 @@ def load_codec(where: str | Path) -> Frames | Causal:
     Raises UserError when there is none, or its files are not whole.
     """
     folder = find_codec(where)
-    told = store.read_json(folder / "config.json")["codec"]
-    known = {field.name for field in fields(CodecOptions)}
-    if not isinstance(told, dict) or told.keys() != known:
-        raise UserError(f"{folder} is a codec of another version; train it again with this one")
-    codec = CodecOptions(**told).build()
+    codec = build_codec(store.read_json(folder / "config.json")["codec"], folder)
     try:
         codec.load_state_dict(store.load_tensors(folder / "model.safetensors")[0])
     except RuntimeError as error:
         raise UserError(f"{folder} holds weights of another codec than its config.json says; copy it again") from error
-    return codec.eval().requires_grad_(False)
+    return codec
+
+
+def build_codec(options: Any, where: str | Path) -> Frames | Causal:
+    """An empty codec by what `where` (a checkpoint, shards) says of its options; nothing of it is trained any more.
+
+    Raises UserError for options of another version.
+    """
+    if not isinstance(options, dict) or options.keys() != {field.name for field in fields(CodecOptions)}:
+        raise UserError(f"{where} has a codec of another version; train it again with this one")
+    return CodecOptions(**options).build().eval().requires_grad_(False)
 
 
 def is_codec(where: str | Path) -> bool:

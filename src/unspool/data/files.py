@@ -5,12 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
-from unspool.data.episodes import Episode
+from unspool.data.episodes import Episode, Tracks
 from unspool.data.video import Frame, VideoInfo, cut
 from unspool.errors import UserError
 
@@ -89,6 +90,12 @@ def film_info(path: Path, name: str, fps: float) -> VideoInfo:
     if len(shape) != 4 or shape[3] != 3 or min(shape) < 1 or dtype.kind not in "iu":
         raise UserError(f"cannot read {path}: {name} is {dtype} of shape {shape}; give uint8 pictures (T, H, W, 3)")
     return VideoInfo(shape[0], shape[1], shape[2], fps, "npz")
+
+
+def film_episode(name: str, path: Path, pictures: str, fps: float, tracks: Callable[[Path], Tracks]) -> Episode:
+    """An episode that is one .npz, its film under the name `pictures`."""
+    info, frames = partial(film_info, path, pictures, fps), partial(film, path, pictures, fps)
+    return Episode(name, stamp(path), info, frames, partial(tracks, path), split=split_of(name))
 
 
 def film(path: Path, name: str, fps: float, size: int | None) -> Iterator[Frame]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unspool import store
 from unspool.data.episodes import MOST_ACTIONS, Episode, EpisodeSet, Tracks, check_tracks, listed, reason
-from unspool.data.resample import Counted, at_rate, converted
+from unspool.data.resample import Counted, at_rate, converted, tracks_at
 from unspool.data.shards import CODEC, MANIFEST, Manifest, Member, ShardWriter, open_shard
 from unspool.data.splits import place
 from unspool.errors import UserError
@@ -205,26 +205,9 @@ class _Work:
         if not written:
             raise UserError("it has no frames; delete it")
         stride = round((len(chosen) - 1) / (written - 1)) if written > 1 else 1  # of a codec that shortens time
-        return self._rows(episode, counted.count, np.array(chosen[::stride][:written]))
-
-    def _rows(self, episode: Episode, frames: int, chosen: np.ndarray) -> Tracks:
-        """Tracks at the frames `chosen` out of `frames`: actions are those since the frame chosen before."""
-        said, rows = episode.tracks(), {}
-        check_tracks(said, frames)
-        if self.manifest.actions:
-            rows["actions"] = np.zeros((len(chosen), self.manifest.actions), np.float32)
-            if "actions" in said:
-                actions = _vectors(said["actions"], self.manifest.actions)
-                total = np.concatenate([np.zeros((1, actions.shape[1])), np.cumsum(actions, 0, dtype=np.float64)])
-                since, until = chosen[:-1], chosen[1:]
-                rows["actions"][1:] = (total[until] - total[since]) / np.maximum(1, until - since)[:, None]
-        if self.manifest.poses:
-            rows["poses"] = np.full((len(chosen), self.manifest.poses), np.nan, np.float32)
-            if "poses" in said:
-                if (width := said["poses"].shape[1]) != self.manifest.poses:
-                    raise UserError(f"its poses are {width} numbers, others are {self.manifest.poses}; mend its poses")
-                rows["poses"][:] = said["poses"][chosen]
-        return rows
+        said = episode.tracks()
+        check_tracks(said, counted.count)
+        return tracks_at(said, np.array(chosen[::stride][:written]), self.manifest.actions, self.manifest.poses)
 
     # -- before the first frame -------------------------------------------------------------------------------------------
 
@@ -311,14 +294,6 @@ def _width(actions: np.ndarray) -> int:
     if actions.ndim == 2:
         return actions.shape[1]
     return int(actions.max(initial=0)) + 1 if np.issubdtype(actions.dtype, np.integer) else 1
-
-
-def _vectors(actions: np.ndarray, width: int) -> np.ndarray:
-    """(T,) integers or (T, k) numbers, as `check_tracks` passes them -> (T, width) float32."""
-    if actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer):
-        return np.eye(width, dtype=np.float32)[actions]
-    columns = actions.reshape(len(actions), -1).astype(np.float32)
-    return np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
 
 
 def _is_whole(shard: Path) -> bool:

@@ -1,4 +1,5 @@
-"""Frames on their way from a file into a shard: counted, chosen by a clock, made small; few in memory at once."""
+"""Frames on their way from a file into a shard: counted, chosen by a clock, made small, few in memory at once; and what of
+their tracks goes with those that were chosen."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from unspool.data.episodes import Frame
+from unspool.data.episodes import Frame, Tracks
 from unspool.errors import UserError
 
 LONGEST = 60.0  # seconds that a frame may stand; a clock that jumps further would fill the disk with one frame
@@ -59,3 +60,32 @@ def at_rate(frames: Iterator[tuple[int, Frame]], fps: float, fix: str) -> Iterat
     while previous is not None and first + tick / fps <= last + 1e-6:
         yield previous
         tick += 1
+
+
+def tracks_at(said: Tracks, chosen: np.ndarray, actions: int, poses: int) -> Tracks:
+    """Tracks that `check_tracks` passed, at the frames `chosen`: actions (n, actions), the mean of those since the frame chosen
+    before, and poses (n, poses). What an episode does not have is 0 and NaN; where the set has none, 0 numbers, it is left out.
+    """
+    rows: Tracks = {}
+    if actions:
+        rows["actions"] = np.zeros((len(chosen), actions), np.float32)
+        if "actions" in said:
+            done = _vectors(said["actions"], actions)
+            total = np.concatenate([np.zeros((1, actions)), np.cumsum(done, 0, dtype=np.float64)])
+            since, until = chosen[:-1], chosen[1:]
+            rows["actions"][1:] = (total[until] - total[since]) / np.maximum(1, until - since)[:, None]
+    if poses:
+        rows["poses"] = np.full((len(chosen), poses), np.nan, np.float32)
+        if "poses" in said:
+            if (width := said["poses"].shape[1]) != poses:
+                raise UserError(f"its poses are {width} numbers, others are {poses}; mend its poses")
+            rows["poses"][:] = said["poses"][chosen]
+    return rows
+
+
+def _vectors(actions: np.ndarray, width: int) -> np.ndarray:
+    """(T,) integers or (T, k) numbers, as `check_tracks` passes them -> (T, width) float32."""
+    if actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer):
+        return np.eye(width, dtype=np.float32)[actions]
+    columns = actions.reshape(len(actions), -1).astype(np.float32)
+    return np.pad(columns, ((0, 0), (0, width - columns.shape[1])))

@@ -18,13 +18,13 @@ from unspool.codec import CodecOptions, Pixels
 from unspool.codec.layers import Autoencoder
 from unspool.codec.trained import FORMAT
 from unspool.data import ClipSource, open_source
-from unspool.errors import NothingThere, UserError
+from unspool.errors import UserError
 from unspool.model.video import VideoModel
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, System
 from unspool.train import loop
-from unspool.train.job import Report, conduct
+from unspool.train.job import Report, conduct, held_out_of
 from unspool.train.run import clips_for, describe
 from unspool.types import Clip, Video
 
@@ -80,18 +80,14 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
     clip = clips_for(system, data, np.arange(1, dtype=np.int64), job.train.seed)
     if clip.frames.dtype != np.uint8:
         raise UserError(f"{job.data} holds latents, not pictures; train a codec on the videos that they were made of")
-    held_out: ClipSource | None = None
-    warnings: tuple[str, ...] = ()
-    try:
-        held_out = open_source(job.data, job.resolution, "test", decoded, pad=job.train.pad)
-        clips_for(system, held_out, np.arange(1, dtype=np.int64), job.train.seed)
-    except NothingThere as error:  # a folder of one video has none to hold out
-        held_out, warnings = None, (f"nothing is held out: {error}",)
+    held_out = held_out_of(job.data, system, job.resolution, "test", job.train.pad, decoded)
     if job.resume is None:
         frames = data(np.arange(64, dtype=np.int64), system.frames, seed=job.train.seed).frames
         cast(Autoencoder, system.model).begin(loop.to_video(frames))
     cost = _flops(system, loop.to_video(clip.frames)) * job.train.batch
-    return PreparedCodec(job, system, data, held_out, description, cost, warnings)
+    if isinstance(held_out, str):
+        return PreparedCodec(job, system, data, None, description, cost, (held_out,))
+    return PreparedCodec(job, system, data, held_out, description, cost)
 
 
 def train_codec(prepared: PreparedCodec, report: Report | None = None) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from unspool import store
-from unspool.data import ClipSource
-from unspool.errors import UserError
+from unspool.data import ClipSource, open_source
+from unspool.errors import NothingThere, UserError
 from unspool.system import System
 from unspool.train import loop
 from unspool.train.run import Journal, hardware, locked, versions
@@ -23,6 +25,18 @@ def refuse_a_run(out: Path) -> None:
     stillborn = (out / ".lock").exists() and not (out / "checkpoints" / "last").exists()
     if there and not stillborn:
         raise UserError(f"{out} holds a run already; go on with --resume latest, or choose another --out")
+
+
+def held_out_of(
+    data: str, system: System, size: int, split: Literal["seen", "test"], pad: bool, decoded: Callable[[int, int], None] | None
+) -> ClipSource | str:
+    """Held-out clips, or in words why there are none: a folder of one video has none to hold out."""
+    try:
+        source = open_source(data, size, split, decoded, pad=pad)
+        source(np.arange(1, dtype=np.int64), system.frames)
+    except NothingThere as error:
+        return f"nothing is held out: {error}"
+    return source
 
 
 def find_checkpoint(out: Path, resume: str, steps: int) -> Path | None:

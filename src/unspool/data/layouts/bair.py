@@ -134,8 +134,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _array_file(name: str, path: Path) -> list[Episode]:
     """A trajectory unpacked to arrays."""
-    info, frames = partial(files.film_info, path, "aux1_image", _FPS), partial(files.film, path, "aux1_image", _FPS)
-    return [Episode(name, files.stamp(path), info, frames, partial(_array_tracks, path), split=files.split_of(name))]
+    return [files.film_episode(name, path, "aux1_image", _FPS, _array_tracks)]
 
 
 def _array_tracks(path: Path) -> Tracks:

@@ -8,7 +8,6 @@ Reconstructed: the names of the folders of the two splits; train, eval and their
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -40,9 +39,7 @@ def _is_trajectory(path: Path) -> bool:
 
 
 def _episode(name: str, path: Path) -> list[Episode]:
-    info = partial(files.film_info, path, "image", FPS)
-    frames = partial(files.film, path, "image", FPS)
-    return [Episode(name, files.stamp(path), info, frames, partial(_tracks, path), split=files.split_of(name))]
+    return [files.film_episode(name, path, "image", FPS, _tracks)]
 
 
 def _tracks(path: Path) -> Tracks:

@@ -73,8 +73,7 @@ def _minecraft_tracks(path: Path, beside: Path) -> Tracks:
 
 
 def _dmlab(name: str, path: Path) -> list[Episode]:
-    info, frames = partial(files.film_info, path, "video", DMLAB_FPS), partial(files.film, path, "video", DMLAB_FPS)
-    return [Episode(name, files.stamp(path), info, frames, partial(_dmlab_tracks, path), split=files.split_of(name))]
+    return [files.film_episode(name, path, "video", DMLAB_FPS, _dmlab_tracks)]
 
 
 def _dmlab_tracks(path: Path) -> Tracks:
