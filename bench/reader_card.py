@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 
 from unspool.data.worlds.duel import JOINTS, MOVES, Duel, Split
-from unspool.evaluate.identity import begins_right
-from unspool.evaluate.plausible import doubt, joint_travel, limb_error, move_histogram_distance
-from unspool.evaluate.reader import SHIPPED, SIZE, Reader, Reading, load_reader
+from unspool.evaluate.duel.identity import begins_right
+from unspool.evaluate.duel.plausible import doubt, joint_travel, limb_error, move_histogram_distance
+from unspool.evaluate.duel.reader import SHIPPED, SIZE, Reader, Reading, load_reader
 
 FRAMES = 120
 KINDS = {
@@ -183,7 +183,7 @@ def draw(reader: Reader, path: Path, *, scale: int = 5, columns: int = 8, rows: 
     """Frames of `unseen` with the true skeletons (white) and the read ones (coloured by fighter)."""
     from PIL import Image, ImageDraw
 
-    from unspool.evaluate.plausible import BONES
+    from unspool.evaluate.duel.plausible import BONES
 
     videos, (joints, _) = real("unseen", columns, seed=5)
     read = reader(videos).joints
@@ -214,7 +214,7 @@ which of 26 moves is under way. {parameters:,} parameters in half precision, {by
 of any other picture it says nothing.
 
 ```python
-from unspool.evaluate.reader import load_reader
+from unspool.evaluate.duel.reader import load_reader
 reading = load_reader()(videos)  # uint8 (N, T, 64, 64, 3) -> joints (N, T, 2, 21, 2), chances (N, T, 2, 26), confidence
 ```
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from unspool import store
 from unspool.data.worlds.duel import Duel, Trajectory
 from unspool.errors import UserError
-from unspool.evaluate.reader import CELLS, Action, Pose, Reader, save_reader, to_input
+from unspool.evaluate.duel.reader import CELLS, Action, Pose, Reader, save_reader, to_input
 
 CLIPS, STRIDE, PICKED = 96, 8, 16  # a pool: 96 fights, 16 pictures of each, 8 frames apart
 BATCH = 128

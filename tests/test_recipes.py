@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +31,12 @@ def bars(indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
     return out
 
 
-def small(name: str) -> System:
-    """The recipe with what any of them takes made small, all else as it comes."""
+def small(name: str, **more: Any) -> System:
+    """The recipe with what any of them takes made small, and more of its settings; all else as it comes."""
     wanted = {"size": "nano", "resolution": 16, "patch": 4, "components": 0, "frames": CLIP, "steps": 4, "flight": 4,
               "window": 4, "reach": 0}  # fmt: skip
     torch.manual_seed(0)
-    return RECIPES[name](**{k: v for k, v in wanted.items() if k in inspect.signature(RECIPES[name]).parameters})
+    return RECIPES[name](**{k: v for k, v in wanted.items() if k in inspect.signature(RECIPES[name]).parameters}, **more)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -62,3 +63,17 @@ def test_a_hundred_steps_of_a_recipe(name: str) -> None:
     wrong, frozen = (float((guess - near[1]).square().mean()) for guess in (near[0], near[2]))
     assert wrong < 0.85 * frozen, f"{wrong:.3f} against {frozen:.3f} of a frozen video"
     assert float(made[:, -8:].diff(dim=1).abs().mean()) > 0.02, "the video came to a stop"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_may_take_actions(name: str) -> None:
+    """It learns from them, and the same frames under other actions are another loss."""
+    system = small(name, controls=3)
+    trainer = Trainer(system, TrainOptions(steps=6, batch=2, lr=3e-3, warmup=0, bf16=False))
+    frames, actions = bars(np.arange(2), CLIP), np.random.default_rng(0).normal(size=(2, CLIP, 3)).astype(np.float32)
+    for _ in range(6):
+        trainer.train_step(Clips(frames, actions))
+    assert system.model.controls == 3 and any(p.grad is not None and p.grad.any() for p in system.model.control.parameters())
+    with torch.no_grad():
+        losses = {float(next(trainer._losses(Clips(frames, told), torch.arange(2))).value) for told in (actions, -actions)}
+    assert len(losses) == 2

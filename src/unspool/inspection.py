@@ -160,7 +160,7 @@ def _actions(looks: list[Look], names: tuple[str, ...]) -> dict[str, Any]:
 
 def picture(looks: list[Look]) -> Image.Image:
     """A contact sheet: an episode a row, frames evenly spread over it."""
-    from unspool.evaluate.sheet import gallery
+    from unspool.evaluate.pages.sheet import gallery
 
     return gallery({shown(one.name): one.frames for one in looks if len(one.frames)})
 

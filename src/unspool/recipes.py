@@ -11,7 +11,8 @@ denoised together. flight: frames denoised at a time. clean: share of frames tha
 frames that the key/value cache keeps. steps: of a descent from noise to clean. frames: of a training clip. shift: above 1,
 training sees more of the high levels. context_noise: highest level of the noise on the history in training, told to the
 model. own: chunks that the model makes itself, in training, before the last one it learns; 0 is teacher forcing. own_steps:
-of each of them. predict: what the network puts out.
+of each of them. predict: what the network puts out. controls: features of an action per frame that the model is told, 0 for
+none; then the data must have as many.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def chunk_by_chunk(
     anchor: Natural = 0,
     reach: Natural = 0,
     predict: Predict = "change",
+    controls: Natural = 0,
 ) -> System:
     """Chunks of frames denoised one after the other behind a rolling key/value cache.
 
@@ -81,7 +83,7 @@ def chunk_by_chunk(
     `window` frames where it keeps all keys, the told context noise, the level shift, the newest frame as
     a channel and the prediction of the change since it.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor)
+    model, codec = _backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor, controls)
     objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk, shift))
     schedule = Staircase(steps=steps, chunk=chunk)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
@@ -103,6 +105,7 @@ def frame_by_frame(
     own: Natural = 3,
     own_steps: Count = 1,
     predict: Predict = "change",
+    controls: Natural = 0,
 ) -> System:
     """One frame at a time, each denoised in full before the next begins, trained on its own errors.
 
@@ -112,7 +115,7 @@ def frame_by_frame(
     learning behind a chunk of one's own; all reconstructed from descriptions. Ours: the first frame as an anchor, up to `reach`
     frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls)
     law = Independent(1, shift)
     objective = OwnErrors(1, 2, own, own_steps, law) if own else TeacherForcing(1, 2, law=law)
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
@@ -133,13 +136,14 @@ def full_sequence(
     anchor: Natural = 0,
     reach: Natural = 0,
     predict: Predict = "change",
+    controls: Natural = 0,
 ) -> System:
     """A whole flight of frames denoised together at one level, then the next flight behind it.
 
     Source: Video Diffusion Models (2204.03458), not read: one level for all frames, the baseline that every autoregressive
     method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
     """
-    model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels, anchor)
+    model, codec = _backbone(size, resolution, patch, components, window, flight, predict, channels, anchor, controls)
     objective = TeacherForcing(flight, 2, context_noise, law=Together())
     schedule = Staircase(steps=steps, lag=0, chunks=flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
@@ -161,6 +165,7 @@ def diffusion_forcing(
     anchor: Natural = 0,
     reach: Natural = 0,
     predict: Predict = "clean",
+    controls: Natural = 0,
 ) -> System:
     """Every frame of a clip at a level of its own, so that any lag may be chosen when it is used.
 
@@ -169,7 +174,7 @@ def diffusion_forcing(
     Source: Diffusion Forcing (2407.01392), reconstructed from descriptions: independent levels in training, a pyramid of
     levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
     """
-    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor)
+    model, codec = _backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls)
     objective = DiffusionForcing(2, Independent(1, shift, clean))
     schedule = Staircase(steps=steps, lag=1 / flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
@@ -181,7 +186,7 @@ CODEC_PATCH = 8
 
 def _backbone(
     size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
-    channels: int, anchor: int,
+    channels: int, anchor: int, controls: int,
 ) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 
@@ -196,7 +201,7 @@ def _backbone(
     width, depth, heads = SIZES[size]
     shape = (components or 3, resolution // unit, resolution // unit)
     model = VideoTransformer(
-        shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict,
+        shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict, controls=controls,
         context=Channels(channels, anchor) if channels or anchor else Cached(), memories=lambda: [Window(width, heads, window)],
     )  # fmt: skip
     return model, Patches(components, CODEC_PATCH) if components else Pixels()

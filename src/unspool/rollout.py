@@ -52,11 +52,15 @@ class Chunk(NamedTuple):
 
 
 @torch.no_grad()
-def begin(model: VideoModel, context: Video, *, seed: Tensor | int, redo: int = 0, level: float | None = None) -> Rollout:
+def begin(
+    model: VideoModel, context: Video, *, seed: Tensor | int, redo: int = 0, level: float | None = None,
+    control: Tensor | None = None,
+) -> Rollout:  # fmt: skip
     """A rollout that goes on from context frames (B, T, C, H, W), T = 0 for none.
 
     seed: (B,) int64 or one int s for seeds s .. s + B - 1. redo: the plan's: so many of the context's last frames are not
-    remembered yet, they will be generated again. level: context noise that these frames carry, told to the model.
+    remembered yet, they will be generated again. level: context noise that these frames carry, told to the model. control:
+    (B, T, K), the action that led to each of them.
     """
     batch = len(context)
     if not isinstance(seed, Tensor):
@@ -69,7 +73,7 @@ def begin(model: VideoModel, context: Video, *, seed: Tensor | int, redo: int = 
     state = model.start(batch, seed=seed.to(context.device), device=context.device, dtype=context.dtype)
     kept = context.shape[1] - redo
     told = None if level is None else context.new_full((batch, kept), level)
-    state = model.remember(context[:, :kept], state, level=told)
+    state = model.remember(context[:, :kept], state, level=told, control=None if control is None else control[:, :kept])
     return Rollout(state, context[:, kept:], context[:, :0], {})
 
 

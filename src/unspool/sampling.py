@@ -102,7 +102,7 @@ def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int) 
         shards = open_shards(folder, size, "train")
     _check_clip(folder, clip, len(shards.episodes))
     chosen = shards.episodes[clip]
-    shown = shards.beginning(clip, frames)
+    shown = shards.stretch(clip, 0, frames)
     _check_length(folder, chosen.name, len(shown), frames)
     if shown.dtype != np.uint8:
         shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
@@ -126,10 +126,12 @@ def picture_size(system: System) -> tuple[int, int]:
     return height, width
 
 
-def start(system: System, context: np.ndarray, seeds: int, seed: int) -> Rollout:
-    """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3)."""
-    if system.model.controls:
-        raise UserError("this model takes actions, and no command gives it any yet: use `stream(controls=...)` from Python")
+def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: np.ndarray | None = None) -> Rollout:
+    """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3).
+
+    actions: (>= T, K) what led to each frame, of a model that takes them.
+    """
+    control = _controls(system, actions)
     if not -(1 << 62) <= seed < 1 << 62:
         raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:
@@ -137,18 +139,44 @@ def start(system: System, context: np.ndarray, seeds: int, seed: int) -> Rollout
     video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
     latents, _ = system.codec.encode(video, {})
     plan = system.schedule.plan()
-    return begin(system.model, latents, seed=seed, redo=plan.redo)
+    told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64), latents.shape[1])
+    return begin(system.model, latents, seed=seed, redo=plan.redo, control=told)
+
+
+def _controls(system: System, actions: np.ndarray | None) -> Callable[[torch.Tensor, int], torch.Tensor] | None:
+    """The actions (N, K) of a video by absolute frame, as `stream` asks for them; past their end the last one is held.
+
+    Raises UserError where the model takes none, or others, or none are given to one that does.
+    """
+    wanted = system.model.controls
+    if actions is None and not wanted:
+        return None
+    if actions is None:
+        raise UserError(f"this model takes actions of {wanted} numbers and is given none: use data that has them")
+    if actions.shape[-1] != wanted:
+        raise UserError(f"the model takes actions of {wanted} numbers, and the data's have {actions.shape[-1]}")
+    known = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
+
+    def control(at: torch.Tensor, frames: int) -> torch.Tensor:
+        return known[(at[:, None] + torch.arange(frames)).clamp(max=len(known) - 1)]
+
+    return control
 
 
 @torch.no_grad()
-def futures(system: System, rollout: Rollout, frames: int) -> Iterator[tuple[np.ndarray, Rollout]]:
-    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included.
+def futures(
+    system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, Rollout]]:
+    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: as in `start`.
 
     Raises UserError when `frames` is out of range or the model puts out values that are not finite.
     """
     check_frames(frames)
     decoder = rollout.codec
-    for chunk in stream(system.model, system.blend, system.schedule.plan(), rollout, frames=frames, solver=system.solver):
+    plan, controls = system.schedule.plan(), _controls(system, actions)
+    for chunk in stream(
+        system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls
+    ):
         video, decoder = system.codec.decode(chunk.frames, decoder)
         if not torch.isfinite(video).all():
             raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")

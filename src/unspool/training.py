@@ -212,7 +212,7 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     below what really followed. There is none of a model that takes actions, nor where Pillow is missing."""
     if system.model.controls:
         return
-    from unspool.evaluate.sheet import contact_sheet
+    from unspool.evaluate.pages.sheet import contact_sheet
 
     try:
         import PIL.Image  # noqa: F401

@@ -16,8 +16,10 @@ from unspool import __version__
 from unspool.errors import UserError
 
 VERBS = {
+    "claims": "what papers say of their systems, as small experiments at equal FLOPs: run, table",
     "data": "videos and worlds made into training data: record, inspect, prepare",
     "demo": "two frames in, three futures out: the shipped model on its held-out clips, with a report",
+    "eval": "models measured side by side: quality, drift, memory, with controls and intervals",
     "explain": "what a recipe will do and cost, before it does it",
     "info": "a model, or this installation",
     "recipes": "the systems that can be trained",

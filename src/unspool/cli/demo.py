@@ -142,8 +142,8 @@ def _judge(
 def _read(world: World, made: np.ndarray, real: np.ndarray) -> dict[str, Any]:
     """What the state reader says of limbs and joints, where it can read: two fighters of `duel` at 64 x 64."""
     from unspool.data.worlds.duel import Duel
-    from unspool.evaluate.plausible import plausibility
-    from unspool.evaluate.reader import load_reader
+    from unspool.evaluate.duel.plausible import plausibility
+    from unspool.evaluate.duel.reader import load_reader
 
     if not isinstance(world, Duel) or world.fighters != 2 or made.shape[2:4] != (64, 64):
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -44,12 +45,27 @@ class ClipSource(Protocol):
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips: ...
 
 
+FILM = 64
+"""Frames of whole episodes that are drawn at once."""
+
+
 class World(ClipSource, Protocol):
     """A procedural source, without end."""
 
     @property
     def fps(self) -> int:
         """Frames a second of its clips."""
+        ...
+
+    def seeds(self, indices: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """The seeds (B,) of the global samples `indices` (B,)."""
+        ...
+
+    def film(
+        self, seeds: np.ndarray, frames: int, *, at: int = 0, again: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """Whole episodes in blocks (B, n, H, W, 3) uint8, `FILM` frames at a time. again: (B,) other seeds, by which they go on
+        from the state that those with `seeds` are in after `at` frames: the true distribution of futures."""
         ...
 
 

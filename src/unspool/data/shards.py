@@ -234,10 +234,11 @@ class Shards:
             None if valid.all() else valid,
         )
 
-    def beginning(self, episode: int, frames: int) -> np.ndarray:
-        """Up to `frames` first frames of an episode, by its number."""
+    def stretch(self, episode: int, first: int, frames: int, track: str = "frames") -> np.ndarray:
+        """Up to `frames` frames of an episode from frame `first` on, by its number; or of its `actions` or `poses`."""
         member = self.episodes[episode]
-        return self._mapped(self.root / member.shard)["frames"][member.first : member.first + min(frames, member.frames)].copy()
+        last = member.first + min(first + frames, member.frames)
+        return self._mapped(self.root / member.shard)[track][member.first + first : last].copy()
 
     def where(self, indices: np.ndarray, frames: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Which clips these are: (B,) positions in `episodes` and (B,) first frames."""

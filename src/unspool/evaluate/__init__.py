@@ -7,9 +7,9 @@ from unspool.evaluate.bootstrap import Interval, paired_ratio, ratio
 from unspool.evaluate.controls import copy_last, real_against_real
 from unspool.evaluate.curves import Curves, measure
 from unspool.evaluate.drift import Horizon, Metric, Row, Series, Slope, Table, segments, tabulate
+from unspool.evaluate.pages.report import closing_table, write_report
+from unspool.evaluate.pages.sheet import contact_sheet, side_by_side
 from unspool.evaluate.repetition import Repetition, repetition
-from unspool.evaluate.report import closing_table, write_report
-from unspool.evaluate.sheet import contact_sheet, side_by_side
 
 __all__ = [
     "Curves",

@@ -5,7 +5,7 @@ Videos are uint8 (N, T, H, W, 3). All figures are in grey levels of 0..255, so 1
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -22,17 +22,45 @@ class Curves(NamedTuple):
         noise of deviation s adds up to 1.13 s: too little AND too much are faults, so it is read against real video.
     sharpness: (N, T) mean absolute Laplacian of grey. Blur lowers it, noise raises it.
     rgb: (N, T, 3) mean colour.
+    flicker: (N, T) mean absolute second difference of grey, what moves and at once moves back; NaN at frames 0 and 1. A
+        frozen video has none, so it is read beside motion.
     """
 
     motion: np.ndarray
     sharpness: np.ndarray
     rgb: np.ndarray
+    flicker: np.ndarray
+
+
+@final
+class Meter:
+    """The curves of one video that comes in blocks: `update(block)` for each, then `curves()`, whose leaves are (T, ...)."""
+
+    def __init__(self) -> None:
+        self._last = torch.empty(0)
+        self._parts: list[tuple[torch.Tensor, ...]] = []
+
+    def update(self, block: np.ndarray) -> None:
+        """uint8 (n, H, W, 3)."""
+        frames = torch.from_numpy(np.ascontiguousarray(block))
+        for part in frames.split(max(1, (1 << 18) // frames[0].numel())):  # what stays in the cache
+            pixels = part.float()
+            grey = pixels @ LUMA
+            known = torch.cat([self._last, grey]) if len(self._last) else grey
+            fresh, change = len(grey), known.diff(dim=0)
+            motion = _behind(change.abs().mean((1, 2)), fresh)
+            flicker = _behind(change.diff(dim=0).abs().mean((1, 2)), fresh)
+            self._parts.append((motion, _laplacian(grey).abs_().mean((1, 2)), pixels.mean((1, 2)), flicker))
+            self._last = known[-2:].clone()
+
+    def curves(self) -> Curves:
+        return Curves(*(torch.cat(parts).double().numpy() for parts in zip(*self._parts, strict=True)))
 
 
 def measure(videos: np.ndarray) -> Curves:
     """uint8 (N, T, H, W, 3), H and W >= 3. Raises UserError otherwise."""
     check(videos)
-    found = [_measure_one(torch.from_numpy(np.ascontiguousarray(video))) for video in videos]
+    found = [_measure_one(video) for video in videos]
     return Curves(*(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
@@ -45,21 +73,16 @@ def check(videos: np.ndarray) -> None:
         raise UserError(f"videos of shape {tuple(videos.shape)} cannot be judged: give 1 or more of 3 x 3 px")
 
 
-def _measure_one(video: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(T, H, W, 3) -> (T,), (T,), (T, 3). Frames go in blocks that stay in the cache."""
-    motion, sharpness, rgb = [], [], []
-    last = None
-    for block in video.split(max(1, (1 << 18) // video[0].numel())):
-        pixels = block.float()
-        grey = pixels @ LUMA
-        before = torch.cat([grey[:1] if last is None else last, grey[:-1]])
-        last = grey[-1:].clone()
-        motion.append((grey - before).abs_().mean((1, 2)))
-        sharpness.append(_laplacian(grey).abs_().mean((1, 2)))
-        rgb.append(pixels.mean((1, 2)))
-    moved = torch.cat(motion).double()
-    moved[0] = torch.nan
-    return moved.numpy(), torch.cat(sharpness).double().numpy(), torch.cat(rgb).double().numpy()
+def _measure_one(video: np.ndarray) -> Curves:
+    meter = Meter()
+    meter.update(video)
+    return meter.curves()
+
+
+def _behind(figures: torch.Tensor, frames: int) -> torch.Tensor:
+    """The last of these figures, `frames` of them, after as many NaN as are missing."""
+    missing = max(0, frames - len(figures))
+    return torch.cat([torch.full((missing,), torch.nan), figures[len(figures) + missing - frames :]])
 
 
 def _laplacian(grey: torch.Tensor) -> torch.Tensor:

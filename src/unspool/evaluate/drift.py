@@ -109,7 +109,8 @@ def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> li
     share = Metric("static", "share of pairs", log=False, low=False)
     if context is None:
         sharp, rgb = Metric("sharpness"), real.rgb.mean((0, 1))
-        begun, begun_real = Curves(np.ones(1), np.ones(1), rgb), Curves(np.ones(1), np.ones(1), rgb)
+        one = np.ones(1)
+        begun = begun_real = Curves(one, one, rgb, one)
     else:
         sharp = Metric("sharpness", "times the context's")
         begun, begun_real = (Curves(*(part[:, k] for part in c)) for c, k in ((context, [-1]), (real, [0])))

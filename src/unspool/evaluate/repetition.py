@@ -37,8 +37,13 @@ def repetition(videos: np.ndarray, real: np.ndarray, window: int = WINDOW) -> Re
     if videos.shape[1:] != real.shape[1:]:
         raise UserError(f"real clips must have the shape of the videos, {videos.shape[1:]}, not {real.shape[1:]}")
     near, near_real = nearest(videos, window), nearest(real, window)
-    threshold = max(float(np.quantile(near_real, REPEATS)), VISIBLE)
+    threshold = threshold_of(near_real)
     return Repetition((near <= threshold).mean(1), (near_real <= threshold).mean(1), threshold)
+
+
+def threshold_of(near_real: np.ndarray) -> float:
+    """Distance under which one window repeats another, from what `nearest` gives of real video."""
+    return max(float(np.quantile(near_real, REPEATS)), VISIBLE)
 
 
 def nearest(videos: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -46,22 +51,22 @@ def nearest(videos: np.ndarray, window: int = WINDOW) -> np.ndarray:
     check(videos)
     if window < 1 or videos.shape[1] < 2 * window:
         raise UserError(f"repetition needs two windows of {window} frames, {2 * window} frames, not {videos.shape[1]}")
-    return np.stack([_nearest_one(_thumbnails(video), window) for video in videos])
+    return np.stack([nearest_of(thumbnails(video), window) for video in videos])
 
 
-def _thumbnails(video: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) uint8 -> (T, D), each video about its own mean: differences of frames are exact near zero."""
+def thumbnails(video: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> (T, D) float32: frames averaged down to 16 x 16."""
     frames = torch.from_numpy(np.ascontiguousarray(video))
     small = [
         torch.nn.functional.adaptive_avg_pool2d(block.permute(0, 3, 1, 2).float(), SIDE).flatten(1)
         for block in frames.split(64)
     ]
-    flat = torch.cat(small)
-    return (flat - flat.mean(0)).numpy()
+    return torch.cat(small).numpy()
 
 
-def _nearest_one(frames: np.ndarray, window: int) -> np.ndarray:
-    """(T, D) -> (T - 2 * window + 1,). Lag by lag: a window's distance is a running sum down a diagonal."""
+def nearest_of(frames: np.ndarray, window: int = WINDOW) -> np.ndarray:
+    """Thumbnails (T, D) -> (T - 2 * window + 1,). Lag by lag: a window's distance is a running sum down a diagonal."""
+    frames = frames - frames.mean(0)  # differences of frames are exact near zero
     count, size = frames.shape
     products = frames @ frames.T
     squares = products.diagonal().astype(np.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -57,6 +58,19 @@ def versions() -> dict[str, str]:
         "unspool": __version__, "python": platform.python_version(), "torch": torch.__version__,
         "numpy": np.__version__, "system": f"{platform.system()} {platform.machine()}",
     }  # fmt: skip
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with + where files of it were changed; None where the package was installed otherwise."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        ask = ["git", "describe", "--always", "--dirty=+"]
+        shown = subprocess.run(ask, cwd=root, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return shown.stdout.strip() or None
 
 
 def hardware() -> dict[str, Any]:

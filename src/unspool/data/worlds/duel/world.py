@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import SPLITS, Clips, Split, columns
+from unspool.data.clips import FILM, SPLITS, Clips, Split, columns
 from unspool.errors import UserError
 
 from ..hashing import mix, sample_seeds
@@ -89,6 +90,17 @@ class Duel:
     def render(self, trajectory: Trajectory) -> NDArray[np.uint8]:
         """Pictures (B, T, size, size, 3) uint8, RGB."""
         return render(trajectory, self.size, self.clutter)
+
+    def film(
+        self, seeds: NDArray[np.int64], frames: int, *, at: int = 0, again: NDArray[np.int64] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """See `World`."""
+        if again is None:
+            whole = self.simulate(seeds, frames)
+        else:
+            whole = self.simulate(again, frames, start=self.simulate(seeds, at).at(-1))
+        for start in range(0, frames, FILM):
+            yield self.render(Trajectory._make(leaf[:, start : start + FILM] for leaf in whole))
 
     def captions(self, trajectory: Trajectory) -> list[list[str]]:
         """One sentence a frame, as B lists of T, such as `red kicks high, blue falls`."""

@@ -12,17 +12,28 @@ from .layout import CELLS, Layout
 from .textures import BINS, FARTHEST, TEXELS, atlas
 
 FIELD = float(np.tan(np.radians(37.5)))  # half of the field of view of 75 degrees
+WALL_FACES = CELLS**2 * 4
+FACES = WALL_FACES + CELLS**2
 _BLOCK = 32  # views drawn at once, so that their pixels fit into the cache
 _SKY = 235 | 238 << 8 | 242 << 16
 
 
 class Hit(NamedTuple):
     """What each column of each view (V, W) looks at. far: distance along the view's axis, in cells; texture; across: 0 .. 1
-    along the wall's face."""
+    along the wall's face; face: number of that face, 4 * cell + (west, east, north, south)."""
 
     far: NDArray[np.float32]
     texture: NDArray[np.int32]
     across: NDArray[np.float32]
+    face: NDArray[np.int32]
+
+
+class Seen(NamedTuple):
+    """What each pixel of each view shows, (B, T, H, W). surface: TEXELS**2 * face + TEXELS * row + column of a texel, where
+    floors are the faces from WALL_FACES on, one a cell; -1 for the sky. far: distance along the view's axis, in cells."""
+
+    surface: NDArray[np.int32]
+    far: NDArray[np.float32]
 
 
 def render(layout: Layout, poses: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
@@ -37,39 +48,76 @@ def render(layout: Layout, poses: NDArray[np.float32], size: int) -> NDArray[np.
     return out.view(np.uint8).reshape(batch, frames, size, size, 4)[..., :3]
 
 
+def surfaces(layout: Layout, poses: NDArray[np.float32], size: int) -> Seen:
+    """Which texel each pixel of `render` shows, and from how far."""
+    batch, frames = poses.shape[:2]
+    plan, pose = np.repeat(np.arange(batch), frames), poses.reshape(-1, 3).astype(np.float32)
+    rays = _rays(pose, size)
+    hit = cast(layout, plan, pose[:, :2], rays)
+    below = size - size // 2
+    surface, far = np.full((len(pose), size, size), -1, np.int32), np.full((len(pose), size, size), np.inf, np.float32)
+    ground, cell, texel = _ground(pose, rays, below, size)
+    surface[:, size - below :] = (WALL_FACES + cell) * TEXELS**2 + texel
+    far[:, size - below :] = ground[:, None]
+    row, seen = _rows(hit.far, size)
+    column = (hit.across * np.float32(TEXELS)).astype(np.int32)
+    np.copyto(surface, (hit.face * TEXELS**2 + column)[:, None] + row * TEXELS, where=seen)
+    np.copyto(far, hit.far[:, None], where=seen)
+    return Seen(surface.reshape(batch, frames, size, size), far.reshape(batch, frames, size, size))
+
+
 def _draw(layout: Layout, plan: NDArray[np.int64], pose: NDArray[np.float32], size: int) -> NDArray[np.uint32]:
     """(V, size, size) packed colours: floor and sky by row, walls over them by column."""
-    side = np.float32(FIELD) * ((np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1)
-    ahead, right = _axes(pose[:, 2])
-    rays = ahead[:, :, None] + right[:, :, None] * side  # (V, 2, W), of length 1 along the view's axis
+    rays = _rays(pose, size)
     hit = cast(layout, plan, pose[:, :2], rays)
     out = np.empty((len(pose), size, size), np.uint32)
     below = size - size // 2
     out[:, : size - below] = _SKY
     out[:, size - below :] = _floor(layout, plan, pose, rays, below, size)
-    row = np.arange(size, dtype=np.float32)[:, None] + np.float32(0.5 - size / 2)
-    scale = np.float32(2 * FIELD / size) * hit.far  # cells a pixel
-    height = row * scale[:, None] + np.float32(0.5)  # (V, H, W): 0 at the wall's top, 1 at its foot
-    texel = np.floor(height * np.float32(TEXELS)).astype(np.int32)
-    seen = (texel >= 0) & (texel < TEXELS)
+    row, seen = _rows(hit.far, size)
     base = _page(hit.far) + hit.texture * TEXELS**2 + (hit.across * np.float32(TEXELS)).astype(np.int32)
-    np.copyto(out, atlas().reshape(-1).take((base[:, None] + texel * TEXELS), mode="clip"), where=seen)
+    np.copyto(out, atlas().reshape(-1).take((base[:, None] + row * TEXELS), mode="clip"), where=seen)
     return out
+
+
+def _rays(pose: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """(V, 2, W), a ray a column, of length 1 along the view's axis."""
+    side = np.float32(FIELD) * ((np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1)
+    ahead, right = _axes(pose[:, 2])
+    return ahead[:, :, None] + right[:, :, None] * side
+
+
+def _rows(far: NDArray[np.float32], size: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(V, H, W): row of the texel that each pixel shows of walls at distances `far` (V, W), and whether it shows the wall."""
+    row = np.arange(size, dtype=np.float32)[:, None] + np.float32(0.5 - size / 2)
+    scale = np.float32(2 * FIELD / size) * far  # cells a pixel
+    height = row * scale[:, None] + np.float32(0.5)  # 0 at the wall's top, 1 at its foot
+    texel = np.floor(height * np.float32(TEXELS)).astype(np.int32)
+    return texel, (texel >= 0) & (texel < TEXELS)
 
 
 def _floor(
     layout: Layout, plan: NDArray[np.int64], pose: NDArray[np.float32], rays: NDArray[np.float32], rows: int, size: int
 ) -> NDArray[np.uint32]:
-    """(V, rows, W): the lower half of the views. The eye is half a cell high, so a row lies at one distance."""
+    """(V, rows, W): the lower half of the views."""
+    far, cell, texel = _ground(pose, rays, rows, size)
+    floors = np.take_along_axis(layout.floor[plan], layout.room[plan].reshape(len(plan), -1), 1).astype(np.int32).reshape(-1)
+    own = (np.arange(len(plan), dtype=np.int32) * CELLS**2)[:, None, None]
+    texture = floors.take(own + cell, mode="clip")  # beyond the walls nobody looks
+    return atlas().reshape(-1).take(_page(far)[:, None] + texture * TEXELS**2 + texel, mode="clip")
+
+
+def _ground(
+    pose: NDArray[np.float32], rays: NDArray[np.float32], rows: int, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Distances (rows,), cells and texels (V, rows, W) of the floor. The eye is half a cell high, so a row lies at one
+    distance."""
     row = np.arange(rows, dtype=np.float32) + np.float32(0.5 + size // 2 - size / 2)
     far = np.float32(0.5) / (row * np.float32(2 * FIELD / size))
     x, y = (pose[:, a, None, None] + far[:, None] * rays[:, a, None] for a in (0, 1))
     column, line = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
     u, v = ((x - column) * np.float32(TEXELS)).astype(np.int32), ((y - line) * np.float32(TEXELS)).astype(np.int32)
-    floors = np.take_along_axis(layout.floor[plan], layout.room[plan].reshape(len(plan), -1), 1).astype(np.int32).reshape(-1)
-    own = (np.arange(len(plan), dtype=np.int32) * CELLS**2)[:, None, None]
-    texture = floors.take(own + line * CELLS + column, mode="clip")  # beyond the walls nobody looks
-    return atlas().reshape(-1).take(_page(far)[:, None] + texture * TEXELS**2 + v * TEXELS + u, mode="clip")
+    return far, line * CELLS + column, v * TEXELS + u
 
 
 def cast(layout: Layout, plan: NDArray[np.int64], at: NDArray[np.float32], rays: NDArray[np.float32]) -> Hit:
@@ -102,8 +150,10 @@ def cast(layout: Layout, plan: NDArray[np.int64], at: NDArray[np.float32], rays:
     before = inside - way * np.where(axis == 0, 1, CELLS)
     room = layout.room.reshape(-1).take(base + before, mode="clip")
     wall = layout.wall.reshape(-1).take((plan * layout.wall.shape[1])[:, None] + room)
-    picture = layout.picture.reshape(-1).take((base + inside) * 4 + 2 * axis + (way < 0), mode="clip")
-    return Hit(np.maximum(far, np.float32(0.02)), np.where(picture < 0, wall, picture).astype(np.int32), across)
+    face = inside * 4 + 2 * axis + (way < 0)
+    picture = layout.picture.reshape(-1).take(base * 4 + face, mode="clip")
+    texture = np.where(picture < 0, wall, picture).astype(np.int32)
+    return Hit(np.maximum(far, np.float32(0.02)), texture, across, face.astype(np.int32))
 
 
 def _axes(heading: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

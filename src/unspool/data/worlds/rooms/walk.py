@@ -37,8 +37,11 @@ def move(layout: Layout, pose: NDArray[np.float32], action: NDArray[np.int64]) -
     return np.stack([x, y, heading], 1).astype(np.float32)
 
 
-def walk(layout: Layout, keys: NDArray[np.uint64], frames: int) -> Walk:
-    """`frames` frames of the walks with these keys (B,) through these plans."""
+def walk(
+    layout: Layout, keys: NDArray[np.uint64], frames: int, at: int = 0, again: NDArray[np.uint64] | None = None
+) -> Walk:
+    """`frames` frames of the walks with these keys (B,) through these plans; at frame `at` all choose another goal, by the keys
+    `again` from then on."""
     everyone = np.arange(len(keys))
     cells = bits(keys[:, None], 30, np.arange(CELLS * CELLS)).reshape(-1, CELLS, CELLS)
     start = np.where(layout.solid, 0, cells | np.uint64(1)).reshape(len(keys), -1).argmax(1)
@@ -50,6 +53,8 @@ def walk(layout: Layout, keys: NDArray[np.uint64], frames: int) -> Walk:
     for t in range(frames):
         x, y = np.floor(pose[:, 0]).astype(np.int64), np.floor(pose[:, 1]).astype(np.int64)
         been[everyone, y, x] = True
+        if again is not None and t == at:
+            keys, ways = again, np.zeros_like(ways)
         there = np.flatnonzero(ways[everyone, y, x] == 0)
         if len(there):
             goals[there] = _goals(layout.solid[there], been[there], keys[there], turns[there])

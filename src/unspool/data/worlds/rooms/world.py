@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.data.clips import SPLITS, Clips, Split, columns
+from unspool.data.clips import FILM, SPLITS, Clips, Split, columns
 from unspool.errors import UserError
 
 from ..hashing import bits, mix, sample_seeds
@@ -69,6 +70,15 @@ class Rooms:
     def render(self, episode: Episode) -> NDArray[np.uint8]:
         """Views (B, T, size, size, 3) uint8."""
         return render(episode.layout, episode.walk.poses, self.size)
+
+    def film(
+        self, seeds: NDArray[np.int64], frames: int, *, at: int = 0, again: NDArray[np.int64] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """See `World`: those who go on by other seeds choose another goal at once."""
+        layout, keys = layouts(mix(self.numbers(seeds).astype(np.uint64))), self._keys(seeds)
+        whole = walk(layout, keys, at + frames, at, None if again is None else self._keys(again))
+        for start in range(at, at + frames, FILM):
+            yield render(layout, whole.poses[:, start : start + FILM], self.size)
 
     def __call__(
         self, indices: NDArray[np.int64], frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0

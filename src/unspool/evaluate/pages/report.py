@@ -16,11 +16,11 @@ from unspool.evaluate.bootstrap import ratio
 from unspool.evaluate.controls import copy_last, leave_one_out
 from unspool.evaluate.curves import check, measure
 from unspool.evaluate.drift import Horizon, Metric, Series, Table, edges_of, segment_means, series_of, tabulate
-from unspool.evaluate.page import lasting, page
-from unspool.evaluate.plots import DARK, LIGHT, Panel, draw_curves
+from unspool.evaluate.pages.page import lasting, page
+from unspool.evaluate.pages.plots import DARK, LIGHT, Panel, draw_curves
+from unspool.evaluate.pages.sheet import contact_sheet
+from unspool.evaluate.pages.verdict import findings, sentence, worst_motion
 from unspool.evaluate.repetition import WINDOW, repetition
-from unspool.evaluate.sheet import contact_sheet
-from unspool.evaluate.verdict import findings, sentence, worst_motion
 from unspool.store import write_aside, write_json
 
 SCHEMA = "unspool.report/1"

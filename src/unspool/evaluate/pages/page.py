@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from html import escape
 from string import Template
 from typing import Any
+
+from unspool.evaluate.pages.parts import count, data, document, facts, picture, player, share, table
 
 TITLES = {"motion": "Motion", "static": "Still pairs", "sharpness": "Sharpness", "colour": "Colour shift"}
 MARKS = {"inside": "", "below": "▼", "above": "▲"}
@@ -15,25 +16,24 @@ MARKS = {"inside": "", "below": "▼", "above": "▲"}
 def page(report: Mapping[str, Any], *, sheet: bytes, light: bytes, dark: bytes, videos: Mapping[str, bytes]) -> str:
     """report: as in json. sheet, light, dark: PNG. videos: label -> content of an mp4."""
     video = report["video"]
-    title = f"{_count(video['futures'], 'future')} of {video['seconds']:.1f} seconds"
-    return PAGE.substitute(
-        title=escape(title),
+    title = f"{count(video['futures'], 'future')} of {video['seconds']:.1f} seconds"
+    body = BODY.substitute(
         size=f"{video['frames']} frames of {video['width']} × {video['height']} px at {video['fps']:g} per second",
-        context=_count(video["context_frames"], "true frame"),
+        context=count(video["context_frames"], "true frame"),
         words=escape(report["verdict"]["words"]),
         findings="".join(_finding(found) for found in report["verdict"]["findings"]),
-        videos="".join(_player(label, content) for label, content in videos.items()),
-        sheet=_data(sheet, "image/png"),
-        light=_data(light, "image/png"),
-        dark=_data(dark, "image/png"),
+        videos="".join(player(label, content) for label, content in videos.items()),
+        sheet=data(sheet, "image/png"),
+        curves=picture(light, dark, "Curves of every metric with the band of real video"),
         summary=_summary(report),
         controls=_controls(report),
         segments="".join(_segments(report, metric) for metric in report["metrics"]),
-        facts=_facts(report["facts"]),
+        facts=facts(report["facts"]),
         clips=video["real_clips"],
         length=video["segment_length"],
         schema=escape(report["schema"]),
     )
+    return document(title, body)
 
 
 def _finding(found: Mapping[str, Any]) -> str:
@@ -46,23 +46,15 @@ def _finding(found: Mapping[str, Any]) -> str:
     )
 
 
-def _player(label: str, content: bytes) -> str:
-    source = _data(content, "video/mp4")
-    return (
-        f'<figure><video src="{source}" controls loop muted autoplay playsinline></video>'
-        f"<figcaption>{escape(label)}</figcaption></figure>"
-    )
-
-
 def _summary(report: Mapping[str, Any]) -> str:
     head = ["", "motion / real", "in the worst segment", "still pairs", "sharpness / real", "largest colour shift",
             "repeats", "like real video for"]  # fmt: skip
     lines = [[
-        video["label"], _number(video["motion"]), _number(video["motion_worst"]), _share(video["still_pairs"]),
-        _number(video["sharpness"]), _number(video["colour_shift"]), _share(video["repetition"]),
+        video["label"], _number(video["motion"]), _number(video["motion_worst"]), share(video["still_pairs"]),
+        _number(video["sharpness"]), _number(video["colour_shift"]), share(video["repetition"]),
         lasting(video),
     ] for video in report["videos"]]  # fmt: skip
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def lasting(video: Mapping[str, Any]) -> str:
@@ -113,99 +105,16 @@ def _segments(report: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     )
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    def cell(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return "<br>".join(f"{escape(str(key))}: {cell(part)}" for key, part in value.items())
-        if isinstance(value, list):
-            return ", ".join(cell(part) for part in value)
-        return escape(f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value))
-
-    lines = "".join(f"<tr><th>{escape(str(key))}</th><td>{cell(value)}</td></tr>" for key, value in facts.items())
-    return f"<table class=facts><tbody>{lines}</tbody></table>"
-
-
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = ""
-    for first, *rest in lines:
-        body += f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
-    return f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>unspool: $title</title>
-<style>
-:root { color-scheme: light dark; --ground: #f4f5f7; --card: #fff; --ink: #1d2026; --faint: #666c77; --line: #e1e4e9;
-  --good: #0a7a50; --bad: #b3400a; --tint: #fbeee6 }
-@media (prefers-color-scheme: dark) { :root { --ground: #101216; --card: #191b20; --ink: #e6e8ec; --faint: #989eaa;
-  --line: #2b2f37; --good: #46c795; --bad: #ff9457; --tint: #35241a } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 20px 80px }
-h1 { font-size: 34px; line-height: 1.2; margin: 0 }
-h2 { font-size: 20px; margin: 48px 0 12px }
-h3 { font-size: 15px; margin: 0 }
-p { margin: 6px 0; max-width: 76ch }
-small, .faint { color: var(--faint); font-weight: 400 }
-.words { font-size: 20px; margin: 10px 0 }
-.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); margin-top: 24px }
-article { background: var(--card); border: 1px solid var(--line); border-top: 4px solid; border-radius: 10px;
-  padding: 14px 16px }
-article h3::first-letter { text-transform: uppercase }
-article p { font-size: 14px; color: var(--faint) }
-article .figure { font-size: 30px; line-height: 1.2; color: var(--ink); font-variant-numeric: tabular-nums }
-.figure small { font-size: 14px }
-.good { border-top-color: var(--good) }
-.bad { border-top-color: var(--bad) }
-.videos { display: flex; flex-wrap: wrap; gap: 12px }
-figure { margin: 0 }
-figcaption { font-size: 14px; color: var(--faint); padding: 4px 2px }
-video { display: block; height: 250px; max-width: 100%; image-rendering: pixelated; border-radius: 8px }
-.wide { overflow-x: auto }
-.sheet { width: calc(100vw - 40px); margin-left: calc(50% - 50vw + 20px) }
-.sheet img { display: block; margin: 0 auto; width: min(100%, 2000px); min-width: 1000px; border-radius: 8px }
-.curves img { width: 100%; border-radius: 8px }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%;
-  background: var(--card) }
-th, td { text-align: right; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap;
-  font-weight: 400 }
-thead th { color: var(--faint); white-space: normal; vertical-align: bottom }
-th:first-child { text-align: left }
-td.below, td.above { color: var(--bad); background: var(--tint) }
-td.band { color: var(--faint) }
-section { min-width: 0 }
-.segments { display: grid; gap: 24px; grid-template-columns: repeat(auto-fit, minmax(min(510px, 100%), 1fr)) }
-.segments h3 { margin-bottom: 6px }
-.facts th { vertical-align: top; color: var(--faint) }
-.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; width: 80% }
-</style></head><body><main>
-<p class="faint">unspool</p>
-<h1>$title</h1>
-<p class="words">$words</p>
+BODY = Template("""<p class="words">$words</p>
 <p class="faint">Generated from $context: $size.</p>
 <div class="cards">$findings</div>
 <h2>Videos</h2><div class="videos">$videos</div>
 <h2>Frames</h2><div class="wide sheet"><img src="$sheet" alt="Frames of the real and the generated videos"></div>
-<h2>Against time</h2><picture class="curves"><source srcset="$dark" media="(prefers-color-scheme: dark)">
-<img src="$light" alt="Curves of every metric with the band of real video"></picture>
+<h2>Against time</h2>$curves
 <h2>Each video</h2>$summary
 <h2>Controls</h2>$controls
 <h2>Each segment</h2><div class="segments">$segments</div>
@@ -217,5 +126,4 @@ frozen picture keeps both. A video repeats itself where a window of 30 frames is
 video come. Levels are those of 8-bit pictures, 0 to 255.</p>
 <h2>Facts</h2>$facts
 <p class="faint">$schema</p>
-</main></body></html>
 """)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from unspool.errors import UserError
 from unspool.evaluate import Metric, Series, copy_last
-from unspool.evaluate.report import closing_table, write_report
-from unspool.evaluate.sheet import columns_of, contact_sheet, side_by_side
+from unspool.evaluate.pages.report import closing_table, write_report
+from unspool.evaluate.pages.sheet import columns_of, contact_sheet, side_by_side
 
 
 @pytest.fixture(scope="module")

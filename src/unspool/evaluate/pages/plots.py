@@ -38,13 +38,10 @@ class Panel(NamedTuple):
 
 def draw_curves(panels: Sequence[Panel], labels: Sequence[str], control: str, fps: float, theme: Theme) -> bytes:
     """PNG. `labels` name the N lines of every panel; the one named `control` is dashed. Frame t is drawn at t / fps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(10, 0.8 + 2.1 * len(panels)), dpi=130, facecolor=theme.ground, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(0.8 + 2.1 * len(panels), theme)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     styles = _styles(labels, control, theme)
     for ax, panel in zip(axes, panels, strict=True):
@@ -57,9 +54,34 @@ def draw_curves(panels: Sequence[Panel], labels: Sequence[str], control: str, fp
     figure.legend(
         handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9, labelcolor=theme.ink
     )
+    return png(figure)
+
+
+def canvas(height: float, theme: Theme) -> Any:
+    """An empty matplotlib figure, 10 inches wide."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, height), dpi=130, facecolor=theme.ground, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Any) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
+
+
+def dress(ax: Any, title: str, unit: str, theme: Theme) -> None:
+    """Name a panel and give it the colours of the theme."""
+    ax.set_title(title, loc="left", fontsize=11, color=theme.ink)
+    ax.set_ylabel(unit, fontsize=9, color=theme.faint)
+    ax.set_facecolor(theme.ground)
+    ax.tick_params(colors=theme.faint, labelsize=9)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.faint)
 
 
 def _styles(labels: Sequence[str], control: str, theme: Theme) -> list[tuple[str, dict[str, Any]]]:
@@ -84,13 +106,7 @@ def _draw(ax: Any, panel: Panel, styles: list[tuple[str, dict[str, Any]]], fps: 
     reach = np.concatenate(tops)
     ax.set_ylim(0, 1.15 * (float(reach.max()) if len(reach) and reach.max() > 0 else 1.0))
     ax.set_xlim(0, seconds[-1])
-    ax.set_title(panel.title, loc="left", fontsize=11, color=theme.ink)
-    ax.set_ylabel(panel.unit, fontsize=9, color=theme.faint)
-    ax.set_facecolor(theme.ground)
-    ax.tick_params(colors=theme.faint, labelsize=9)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(theme.faint)
+    dress(ax, panel.title, panel.unit, theme)
 
 
 def smooth(line: np.ndarray, width: int = SMOOTH) -> np.ndarray:

@@ -12,8 +12,8 @@ from unspool import store
 from unspool.data.worlds.duel import JOINTS, MOVES, Duel
 from unspool.errors import UserError
 from unspool.evaluate.drift import tabulate
-from unspool.evaluate.identity import begins_right, cloth, follow
-from unspool.evaluate.plausible import (
+from unspool.evaluate.duel.identity import begins_right, cloth, follow
+from unspool.evaluate.duel.plausible import (
     bone_lengths,
     doubt,
     joint_travel,
@@ -22,7 +22,7 @@ from unspool.evaluate.plausible import (
     move_shares,
     plausibility,
 )
-from unspool.evaluate.reader import CELLS, SHIPPED, Reader, Reading, decode, load_reader, save_reader
+from unspool.evaluate.duel.reader import CELLS, SHIPPED, Reader, Reading, decode, load_reader, save_reader
 
 CLIPS, FRAMES = 10, 60
 Fights = tuple[np.ndarray, np.ndarray, np.ndarray]

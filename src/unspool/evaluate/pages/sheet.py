@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,17 +32,23 @@ def contact_sheet(rows: Mapping[str, np.ndarray], context: np.ndarray, fps: floa
 
     Pixels are enlarged whole: nothing is smoothed that the model did not smooth.
     """
+    at = columns_of(len(next(iter(rows.values()))))
+    return tiles({label: video[at] for label, video in rows.items()}, at, context, fps)
+
+
+def tiles(rows: Mapping[str, np.ndarray], at: Sequence[int], context: np.ndarray, fps: float) -> Image.Image:
+    """The same of the frames `at` alone; rows: label -> uint8 (len(at), H, W, 3)."""
     from PIL import Image, ImageDraw, ImageFont
 
-    first = next(iter(rows.values()))
-    frames, height, width = first.shape[:3]
+    height, width = next(iter(rows.values())).shape[1:3]
     scale = max(1, round(TILE / max(height, width)))
-    tile_h, tile_w, gap, left, top = height * scale, width * scale, 4, 92, 44
+    font, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    left = max(92, 24 + round(max(font.getlength(label) for label in rows)))
+    tile_h, tile_w, gap, top = height * scale, width * scale, 4, 44
     shown = context[-2:]
     start = left + len(shown) * (tile_w + gap) + 14
-    at = columns_of(frames)
     sheet = Image.new("RGB", (start + len(at) * (tile_w + gap) + 8, top + len(rows) * (tile_h + gap) + 8), GROUND)
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(15), ImageFont.load_default(12)
+    draw = ImageDraw.Draw(sheet)
 
     def head(x: int, name: str, time: str) -> None:
         draw.text((x + tile_w / 2, 15), name, INK, font, anchor="mm")
@@ -56,7 +62,7 @@ def contact_sheet(rows: Mapping[str, np.ndarray], context: np.ndarray, fps: floa
         y = top + row * (tile_h + gap)
         draw.text((left - 10, y + tile_h / 2), label, INK, font, anchor="rm")
         for x, t in spots:
-            pixels = shown[t] if t < 0 else video[t]
+            pixels = shown[t] if t < 0 else video[at.index(t)]
             sheet.paste(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)), (x, y))
     return sheet
 

@@ -17,7 +17,7 @@ from unspool.data.worlds.duel.skeleton import joint_positions
 from unspool.errors import UserError
 from unspool.evaluate.band import band_of
 from unspool.evaluate.drift import Metric, Series
-from unspool.evaluate.reader import FIGHTERS, SIZE, Reading
+from unspool.evaluate.duel.reader import FIGHTERS, SIZE, Reading
 
 # The long bones. The others are shorter than the error of reading them.
 BONES = (

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from unspool import store
 from unspool.data.worlds.duel import JOINTS, MOVES
 from unspool.errors import UserError
-from unspool.evaluate.identity import cloth, follow
+from unspool.evaluate.duel.identity import cloth, follow
 
-SHIPPED = Path(__file__).parents[1] / "shipped" / "reader-duel-64" / "model.safetensors"
+SHIPPED = Path(__file__).parents[2] / "shipped" / "reader-duel-64" / "model.safetensors"
 FIGHTERS, SIZE, CELLS = 2, 64, 16
 _HEIGHT = 0.6  # of a fighter, picture units: the scale of what `Action` sees
 _AT_ONCE = 256  # pictures that `Pose` reads together: about 100 MB

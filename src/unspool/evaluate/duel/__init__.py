@@ -1,0 +1,1 @@
+"""The world `duel` read off its pictures: joints, moves, and whether they could be."""

@@ -1,0 +1,1 @@
+"""How much a model remembers, on worlds with pose."""

@@ -1,0 +1,121 @@
+"""Models in worlds with actions: what a model makes of a scene's future when it is told what is done there.
+
+Actions follow the data (`unspool.data.Clips`): row t is what LED to frame t, so frame t is denoised, and remembered, with it.
+Videos are uint8 (N, T, H, W, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.errors import UserError
+from unspool.evaluate.curves import check
+from unspool.evaluate.memory.scenes import Renderer, Scene
+from unspool.rollout import Rollout, stream
+from unspool.system import System
+from unspool.types import State, Video
+
+
+def renderer(system: System, seed: int = 0) -> Renderer:
+    """A function from a scene to what the model makes of it: uint8 (M, H, W, 3), the M frames behind the scene's context.
+
+    The true context frames and their actions are remembered, then the system's own schedule rolls out on the scene's further
+    actions. A flight that reaches beyond the scene is told its last action again. Noise is that of `seed` in every scene: two
+    models are compared on equal noise, and further futures of a scene are further seeds.
+
+    Raises UserError for a model that takes no actions; the function, for a scene that does not fit the model and for values
+    that are not finite.
+    """
+    if not system.model.controls:
+        raise UserError("this model takes no actions: train it with --controls K, the number of features of an action")
+    redo = system.schedule.plan().redo
+
+    @torch.no_grad()
+    def render(scene: Scene) -> np.ndarray:
+        context, length = scene.context, len(scene.frames)
+        if not max(1, redo) <= context < length:
+            raise UserError(f"of {length} frames, {context} are context: give {max(1, redo)} or more, and one to make")
+        check(scene.frames[None])
+        told = control_of(system, scene.actions[None], 1, length)
+        assert told is not None  # for the model takes actions
+        latents = encode(system, scene.frames[None, :context])
+        state = remembered(system, latents[:, : context - redo], told, seed)
+        rollout = Rollout(state, latents[:, context - redo :], latents[:, :0], system.codec.decode(latents, {})[1])
+        return _played(system, rollout, partial(_rows, told), length - context)
+
+    return render
+
+
+def _played(system: System, rollout: Rollout, controls: Callable[[Tensor, int], Tensor], frames: int) -> np.ndarray:
+    """uint8 (frames, H, W, 3): a rollout of one video, decoded as it streams."""
+    made, decoder = [], rollout.codec
+    plan, solver = system.schedule.plan(), system.solver
+    for chunk in stream(system.model, system.blend, plan, rollout, controls=controls, frames=frames, solver=solver):
+        video, decoder = system.codec.decode(chunk.frames, decoder)
+        if not torch.isfinite(video).all():
+            raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
+        made.append(((video[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy())
+    return np.concatenate(made)
+
+
+def _rows(told: Tensor, at: Tensor, frames: int) -> Tensor:
+    """The actions (B, frames, K) of absolute frames at (B,) and on; behind the last, the last again."""
+    columns = at[:, None] + torch.arange(frames, device=at.device)
+    return told[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=told.shape[1] - 1)]
+
+
+# -- what other measures of a model's state begin with ----------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encode(system: System, videos: np.ndarray) -> Video:
+    """uint8 (N, T, H, W, 3) -> latents (N, T, C, h, w) on the model's device.
+
+    Raises UserError for videos that are not the model's, and for a codec that makes one latent of several frames.
+    """
+    check(videos)
+    device = _device(system)
+    hollow = torch.zeros(1, 1, *system.model.shape, device=device)
+    height, width = system.codec.decode(hollow, {})[0].shape[-2:]
+    if videos.shape[2:4] != (height, width):
+        raise UserError(f"frames are {videos.shape[2]} x {videos.shape[3]}, the model's are {height} x {width}: resize them")
+    video = torch.from_numpy(np.ascontiguousarray(videos)).to(device).movedim(-1, -3).float() / 127.5 - 1
+    latents, _ = system.codec.encode(video, {})
+    if latents.shape[1] != videos.shape[1]:
+        raise UserError("this codec makes one latent of several frames, and these measures go frame by frame: use another")
+    return latents
+
+
+def control_of(system: System, actions: np.ndarray | None, videos: int, frames: int) -> Tensor | None:
+    """actions (N, T, K) of as many videos and frames, as the model is told them; None for a model that takes none.
+
+    Raises UserError where a model takes actions and these are missing, of another shape, or not finite.
+    """
+    if not (wanted := system.model.controls):
+        return None
+    if actions is None:
+        raise UserError(f"this model takes actions of {wanted} features: give the actions that led to the frames")
+    if actions.shape != (videos, frames, wanted):
+        raise UserError(f"the model takes actions of shape {(videos, frames, wanted)}, one for each frame, not {actions.shape}")
+    if not np.isfinite(actions).all():
+        raise UserError("some actions are not finite: leave those videos out")
+    return torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(_device(system))
+
+
+@torch.no_grad()
+def remembered(system: System, latents: Video, control: Tensor | None, seed: int) -> State:
+    """The state behind these frames (N, T, C, h, w), each with its row of control (N, >= T, K), under one seed for all."""
+    model, told = system.model, None if control is None else control[:, : latents.shape[1]]
+    seeds = torch.full((len(latents),), seed, device=latents.device, dtype=torch.int64)
+    state = model.start(len(latents), seed=seeds, device=latents.device, dtype=latents.dtype)
+    return model.remember(latents, state, control=told)
+
+
+def _device(system: System) -> torch.device:
+    """The model's; the processor for a model without parameters."""
+    return next((p.device for p in system.model.parameters()), torch.device("cpu"))

@@ -1,0 +1,213 @@
+"""The tables of a comparison's page, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from unspool.evaluate.pages.parts import figures, share, table
+from unspool.evaluate.pages.standing import Pair, Standing, contenders, in_reading_order, is_known, skipped
+
+BETTER = {"lower": "↓ lower is better", "higher": "↑ higher is better", "real": "1 is as real"}
+GROUPS = {"model": "models", "videos": "given as videos", "control": "controls"}
+
+
+def board(results: Mapping[str, Any], found: Mapping[str, Standing]) -> str:
+    """Measures down, arms across; the best model is marked only where it is told apart from every other."""
+    arms = ordered(results)
+    titles = {measure["name"]: measure["title"] for measure in results["measures"]}
+    groups = "".join(f'<th class="{kind}" colspan={len([*group])}>{GROUPS[kind]}</th>'
+                     for kind, group in groupby(arms, lambda arm: arm["kind"]))  # fmt: skip
+    verdict = "<th>best of the models</th>" if found else ""
+    names = "".join(f'<th class="{arm["kind"]}">{escape(arm["name"])}</th>' for arm in arms)
+    body = ""
+    for measure in in_reading_order(results):
+        name, beside = measure["name"], measure["with"]
+        standing = found.get(name)
+        under = ", ".join(escape(part) for part in (_amount(results, name), measure["unit"]) if part)
+        under = "<br>".join(filter(None, (under, BETTER[measure["better"]])))
+        cells = f"<td class=verdict>{_verdict(standing, results, beside and titles[beside])}</td>" if found else ""
+        for arm in arms:
+            cell, also = (results["table"][arm["name"]].get(key) for key in (name, beside))
+            best = " best" if standing and standing.leader == arm["name"] else ""
+            cells += f'<td class="{arm["kind"]}{best}">{_cell(cell, also, beside and titles[beside])}</td>'
+        line = "beside" if beside else ""
+        body += f'<tr class="{line}"><th>{escape(measure["title"])}<small>{under}</small></th>{cells}</tr>'
+    return (
+        f'<div class="wide board"><table><thead><tr><th></th>{verdict and "<th></th>"}{groups}</tr>'
+        f"<tr><th>measure</th>{verdict}{names}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _amount(results: Mapping[str, Any], measure: str) -> str:
+    """How many videos a line of the table rests on."""
+    cells = (results["table"][arm["name"]][measure] for arm in results["arms"])
+    numbers = sorted({cell["n"] for cell in cells if "skipped" not in cell})
+    return f"N {'–'.join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))}" if numbers else ""
+
+
+def _verdict(standing: Standing | None, results: Mapping[str, Any], beside: str | None) -> str:
+    if standing is None:
+        return "–"
+    if standing.leader:
+        return f"<b>{escape(standing.leader)}</b>"
+    if standing.uncounted:
+        return f"–<small>{escape(', '.join(standing.uncounted))} ahead, but worse on {escape(beside or '')}</small>"
+    whole = len(standing.front) == len(contenders(results))
+    return "not told apart" if whole else f"{escape(', '.join(standing.front))}<small>not told apart</small>"
+
+
+def _cell(cell: Mapping[str, Any], also: Mapping[str, Any] | None, title: str | None) -> str:
+    if "skipped" in cell:
+        return f'<span class=faint title="{escape(cell["skipped"])}">skipped</span>'
+    value, low, high = figures(cell["value"], cell["low"], cell["high"])
+    words = value + ("" if low == high == "–" else f"<small>{low} to {high}</small>")
+    if also and title and is_known(cell):
+        words += f"<small>{escape(title)} {figures(also.get('value'))[0]}</small>"
+    return words
+
+
+def apart(results: Mapping[str, Any], judged: Sequence[Pair]) -> str:
+    """Differences between models; those with a control folded away."""
+    models = {*contenders(results)}
+    between = [pair for pair in judged if {pair.a, pair.b} <= models]
+    others = [pair for pair in judged if not {pair.a, pair.b} <= models]
+    html = _differences(results, between) if between else ""
+    if others:
+        html += f"<details><summary>Differences with controls</summary>{_differences(results, others)}</details>"
+    return html
+
+
+def _differences(results: Mapping[str, Any], judged: Sequence[Pair]) -> str:
+    columns = list(dict.fromkeys((pair.a, pair.b) for pair in judged))
+    known = {(pair.a, pair.b, pair.measure): pair for pair in judged}
+    titles = {measure["name"]: measure["title"] for measure in results["measures"]}
+    head = "".join(f"<th>{escape(a)} − {escape(b)}</th>" for a, b in columns)
+    body = ""
+    for measure in in_reading_order(results):
+        line = [known.get((*column, measure["name"])) for column in columns]
+        if any(line):
+            cells = "".join(_difference(pair, titles.get(measure["with"], "")) if pair else "<td>–</td>" for pair in line)
+            body += f'<tr class="{"beside" if measure["with"] else ""}"><th>{escape(measure["title"])}</th>{cells}</tr>'
+    return f'<div class="wide board"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _difference(pair: Pair, beside: str) -> str:
+    value, low, high = figures(pair.value, pair.low, pair.high, sign="+")
+    words = "not told apart"
+    if pair.better:
+        words = f"<b>{escape(pair.better)}</b> better"
+    elif pair.uncounted:
+        words = f"{escape(pair.uncounted)} ahead, but worse on {escape(beside)}"
+    elif pair.apart:
+        words = "apart, but not which is nearer to 1"
+    return f'<td class="{"best" if pair.better else "faint"}">{value}<small>{low} to {high}</small><small>{words}</small></td>'
+
+
+def arms(results: Mapping[str, Any]) -> str:
+    """What stands in each column, in words."""
+    return table(["", "kind", "what it is"], [[arm["name"], arm["kind"], arm["is"]] for arm in ordered(results)], "prose")
+
+
+def ordered(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The arms, group by group."""
+    return sorted(results["arms"], key=lambda arm: [*GROUPS].index(arm["kind"]))
+
+
+def weights(results: Mapping[str, Any]) -> str:
+    """What is needed to find the arms again."""
+    head = ["", "recipe", "futures", "frames per second", "sha256 of the weights"]
+    return table(head, [[
+        arm["name"], arm["recipe"] or "–", str(arm["futures"]), figures(arm["frames_per_second"])[0],
+        arm["weights_sha256"] or "–",
+    ] for arm in ordered(results)], "prose")  # fmt: skip
+
+
+def stable(results: Mapping[str, Any]) -> str:
+    """How long each arm is like real video."""
+    lines = []
+    for arm in ordered(results):
+        if found := results["stable"].get(arm["name"]):
+            by = ", ".join(f"{metric} {share(part)}" for metric, part in found["by"].items() if part)
+            lines.append([arm["name"], lasting(results, found["median"]), share(found["whole"]), by or "–"])
+    head = ["", "like real video for (median)", "videos that are to the end", "what leaves first"]
+    return table(head, lines) if lines else ""
+
+
+def lasting(results: Mapping[str, Any], frames: float | None) -> str:
+    return "–" if frames is None else f"{frames:g} frames ({frames / results['data']['fps']:.1f} s)"
+
+
+def ladder(measures: Sequence[Mapping[str, Any]]) -> str:
+    """Measures down, corruptions across: what each was shown to see, and what not."""
+    rungs = list(dict.fromkeys(rung for measure in measures for rung in (*measure["sees"], *measure["blind"])))
+    titles = {measure["name"]: measure["title"] for measure in measures}
+    lines = []
+    for measure in measures:
+        marks = ["●" if rung in measure["sees"] else "○" if rung in measure["blind"] else "" for rung in rungs]
+        lines.append([measure["title"], *marks, titles.get(measure["with"], "")])
+    return table(["", *rungs, "read beside"], lines, "ladder") if rungs else ""
+
+
+def not_there(results: Mapping[str, Any]) -> str:
+    """What was skipped, and why."""
+    lines = [[title, ", ".join(who), why] for title, who, why in skipped(results)]
+    return table(["", "for", "why"], lines, "prose") if lines else ""
+
+
+def recall(part: Mapping[str, Any], window: float) -> str:
+    """Of one kind of walks: PSNR, recall and recall by gap; above, what there is to remember; beneath, what is not told."""
+    gaps = [span(gap) for gap in part["gaps"]]
+    lines: list[list[str]] = []
+    untold: dict[tuple[str, str], list[str]] = {}
+    for name, cells in part["recall"].items():
+        overall = part["overall"].get(name, {})
+        lines.append([name, *(interval(cell) for cell in (overall.get("psnr"), overall.get("recall"), *cells))])
+        for gap, cell in zip(gaps, cells, strict=True):
+            if cell and "skipped" in cell:
+                untold.setdefault((gap, cell["skipped"]), []).append(name)
+    head = ["out of sight for frames", f"PSNR in dB, {window:g} or more", f"recall, {window:g} or more", *gaps]
+    why = (f"Not told of {gap} frames ({', '.join(who)}): {reason}" for (gap, reason), who in untold.items())
+    worth = ", ".join(f"{name} {cell.get('skipped') or interval(cell) + ' dB'}" for name, cell in part["gate_db"].items())
+    first, *rest = (f"<p class=faint>{escape(words)}</p>" for words in (f"1 lies above 0 by: {worth}.", *why))
+    return first + table(head, lines) + "".join(rest)
+
+
+def needle(found: Mapping[str, Any]) -> str:
+    """The share of signs that each row finds again, by haystack."""
+    head = [f"of {found['needles']} signs, found after", *(f"{haystack} frames" for haystack in found["haystacks"])]
+    chance = ["by chance", *(figures(found["chance"]) * len(found["haystacks"]))]
+    return table(head, [*([name, *map(interval, cells)] for name, cells in found["found"].items()), chance])
+
+
+READ = {
+    "found": "{}", "scrambled": "{}, its weights in random order", "shuffled": "{}, targets dealt to other walks",
+    "random": "random numbers for a state",
+}  # fmt: skip
+
+
+def probes(found: Mapping[str, Any]) -> str:
+    """What is read off each model's state, with three controls beneath it."""
+    lines = []
+    for name, rows in found["models"].items():
+        if "skipped" in rows:
+            lines.append([name, rows["skipped"], *[""] * (len(found["targets"]) - 1)])
+            continue
+        lines += [[words.format(name), *map(interval, rows[row])] for row, words in READ.items() if row in rows]
+    return table(["R²", *found["targets"]], lines)
+
+
+def span(gap: Sequence[float | None]) -> str:
+    """
+    >>> span([16, 32]), span([128, None])
+    ('16–32', '128 or more')
+    """
+    return f"{gap[0]:g} or more" if gap[1] is None else f"{gap[0]:g}–{gap[1]:g}"
+
+
+def interval(cell: Mapping[str, Any] | None) -> str:
+    """A figure and its limits; "–" where there is none."""
+    value, low, high = figures(*((cell or {}).get(end) for end in ("value", "low", "high")))
+    return value if low == high == "–" else f"{value} ({low} to {high})"

@@ -1,0 +1,134 @@
+"""All that is kept of one context's futures once they have been seen: figures per frame, pair and window, never the pixels.
+
+Frames come in blocks and each is looked at once, so that memory does not grow with the length of a video but for its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import final
+
+import numpy as np
+
+from unspool.errors import UserError
+from unspool.evaluate.curves import Curves, Meter, measure
+from unspool.evaluate.drift import edges_of
+from unspool.evaluate.features import LEAST, WINDOW, random_features
+from unspool.evaluate.flow import STRIDE, warp
+from unspool.evaluate.futures import FEWEST, score_futures, thumbnails
+from unspool.evaluate.measures import order_of
+from unspool.evaluate.pages.sheet import columns_of
+from unspool.evaluate.quality import ms_ssim, psnr, ssim
+from unspool.evaluate.repetition import WINDOW as SECOND
+from unspool.evaluate.repetition import nearest_of
+
+BLOCK = 16 * STRIDE
+"""Frames that are looked at together: a whole number of pairs and windows."""
+
+Figures = dict[str, np.ndarray]
+Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(made, real), uint8 (S, n, H, W, 3) both -> (S, n)."""
+
+
+@final
+class Watch:
+    """S futures of one context, T frames: `update(made)` or `update(made, real)` block by block, then `figures()`:
+
+    motion, sharpness, flicker (S, T), rgb (S, T, 3): see `Curves`; begun_motion, ... (1, 1, ...): those of the last frame of
+    the context (c, H, W, 3), or without one of the first frame. order (S,): see `order_of`. warp, warp_motion (S, P): see
+    `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features (S, W, 3, D): of one window a segment.
+    frames (S', T', H, W, 3) uint8: what a contact sheet shows of the first two futures. With the truth psnr, ssim, ms_ssim
+    (S, T), of eight futures and more score, diversity (T,), see `Futures`, and by what `perceptual` says lpips (S, T).
+
+    keep: so many first frames of the first future stay in `kept`, (keep, H, W, 3).
+    """
+
+    def __init__(
+        self, frames: int, segment: int, context: np.ndarray | None = None, *, keep: int = 0, perceptual: Distance | None = None
+    ) -> None:
+        self.total, self.done, self.keep, self.perceptual = frames, 0, keep, perceptual
+        self._begun = None if context is None else measure(context[None, -1:])
+        edges = edges_of(frames, segment)
+        self._starts = [a + (b - a - WINDOW) // 2 for a, b in edges if b - a >= WINDOW]
+        self._shown = columns_of(frames)
+        self._meters: list[Meter] = []
+        self._small: list[np.ndarray] = []
+        self._kept: list[np.ndarray] = []
+        self._windows: dict[int, list[np.ndarray]] = {start: [] for start in self._starts}
+        self._rows: dict[str, list[np.ndarray]] = {}
+        self._first: list[np.ndarray] = []
+
+    def update(self, made: np.ndarray, real: np.ndarray | None = None) -> None:
+        """made: uint8 (S, n, H, W, 3), n = BLOCK but for the last; real: (n, H, W, 3), what truly followed."""
+        self._meters = self._meters or [Meter() for _ in made]
+        for meter, video in zip(self._meters, made, strict=True):
+            meter.update(video)
+        if made.shape[1] > 1 and min(made.shape[2:4]) >= LEAST:
+            flow = warp(made)
+            self._add(warp=flow.error, warp_motion=flow.motion)
+        self._small.append(thumbnails(made))
+        if self.done < self.keep:
+            self._first.append(made[0, : self.keep - self.done].copy())
+        self._collect(made)
+        if real is not None:
+            self._add(psnr=psnr(made, real), ssim=ssim(made, real), ms_ssim=ms_ssim(made, real))
+            if self.perceptual is not None:
+                known = np.broadcast_to(real, made.shape)
+                self._add(lpips=self.perceptual(made, known))
+            if len(made) >= FEWEST:
+                scored = score_futures(made, real)
+                self._add(score=scored.score, diversity=scored.diversity)
+        self.done += made.shape[1]
+
+    @property
+    def kept(self) -> np.ndarray:
+        return np.concatenate(self._first)
+
+    def figures(self) -> Figures:
+        """Raises UserError where fewer frames came than were announced."""
+        if self.done != self.total:
+            raise UserError(f"{self.total} frames were asked for and {self.done} came")
+        curves = [meter.curves() for meter in self._meters]
+        found = {name: np.stack([getattr(c, name) for c in curves]) for name in ("motion", "sharpness", "flicker", "rgb")}
+        begun = self._begun or Curves(*(found[name][:1, :1] for name in Curves._fields))
+        found |= {f"begun_{name}": leaf[0] for name, leaf in begun._asdict().items()}
+        found |= {name: np.concatenate(parts, -1) for name, parts in self._rows.items()}
+        small = np.concatenate(self._small, 1)
+        if self.total >= 3:
+            found["order"] = order_of(small)
+        if self.total >= 2 * SECOND:
+            found["repeats"] = np.stack([nearest_of(video) for video in small])
+        if self._windows:
+            whole = [np.concatenate(parts, 1) for parts in self._windows.values()]
+            seen = random_features(np.concatenate(whole))  # (3, W * S, D)
+            found["features"] = seen.reshape(len(seen), len(whole), -1, seen.shape[-1]).transpose(2, 1, 0, 3)
+        return {**found, "frames": np.concatenate(self._kept, 1)}
+
+    def _add(self, **rows: np.ndarray) -> None:
+        for name, row in rows.items():
+            self._rows.setdefault(name, []).append(row)
+
+    def _collect(self, made: np.ndarray) -> None:
+        """Copies of what the windows and the contact sheet show."""
+        first, count = self.done, made.shape[1]
+        for start, parts in self._windows.items():
+            if (part := made[:, max(0, start - first) : max(0, start + WINDOW - first)]).size:
+                parts.append(part.copy())
+        at = [t - first for t in self._shown if first <= t < first + count]
+        self._kept.append(made[:2, at].copy())
+
+
+def in_blocks(parts: Iterator[np.ndarray], axis: int, block: int = BLOCK) -> Iterator[np.ndarray]:
+    """Arrays that come in any lengths along an axis, in blocks of one length; the last may be shorter."""
+    held: list[np.ndarray] = []
+    have = 0
+    for part in parts:
+        held.append(part)
+        have += part.shape[axis]
+        while have >= block:
+            whole = np.concatenate(held, axis)
+            ready, rest = np.split(whole, [block], axis)
+            yield ready
+            held, have = [rest], rest.shape[axis]
+    if have:
+        yield np.concatenate(held, axis)

@@ -1,0 +1,163 @@
+"""Every arm plays on from every context and each frame is looked at once; what was measured is kept, and gone on from.
+
+OUT/measured/ARM/000.safetensors   figures of one context
+OUT/videos/ARM/1.mp4               the first future of the first contexts
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from unspool import store
+from unspool.data.reels import Later, Reels
+from unspool.data.writer import VideoWriter
+from unspool.errors import NothingThere, UserError
+from unspool.evaluate.tables import Gathered
+from unspool.evaluate.watch import Figures, Watch, in_blocks
+from unspool.evaluation.arms import Arm, Blocks, Conditions, after, truth
+from unspool.evaluation.published import Published
+from unspool.interrupt import Interrupt
+
+KIND = "unspool.measured/1"
+FILMED = 2
+"""Contexts whose first future is kept as a video."""
+PIXELS = 256
+"""About so many that a video's side is enlarged to."""
+
+Report = Callable[[int, int, str], None]
+"""(frames seen, of so many, whose), after each block."""
+
+
+class Measured(NamedTuple):
+    """arms: their figures, or why there are none. real: those of the clips that the band is made of. rates: frames of all
+    futures a second, made and measured, of arms that were not measured before."""
+
+    arms: dict[str, Gathered | str]
+    real: Gathered
+    rates: dict[str, float]
+
+
+def measure(
+    arms: Sequence[Arm], reels: Reels, asked: Conditions, out: Path, data: str, published: Published,
+    report: Report | None = None,
+) -> Measured:  # fmt: skip
+    """data: hash of the data. published: what is measured with weights that the user gave.
+
+    Raises KeyboardInterrupt after Ctrl-C, with all that is measured kept; UserError where an arm cannot play on.
+    """
+    total = asked.frames * (asked.contexts * sum(arm.futures for arm in arms) + asked.real)
+    found: dict[str, Gathered | str] = {}
+    with Interrupt() as stop:
+        work = _Work(out, asked, data, published, total, stop, report)
+        for arm in arms:
+            try:
+                found[arm.name] = Gathered([work.figures(arm, reels, k) for k in range(asked.contexts)])
+            except NothingThere as error:
+                found[arm.name] = str(error)
+                work.done += arm.futures * asked.contexts * asked.frames
+        others = Later(reels, asked.contexts)
+        band = truth(others, asked, "other episodes")
+        real = Gathered([work.figures(band, others, k) for k in range(asked.real)])
+    rates = {name: frames / seconds for name, (frames, seconds) in work.spent.items()}
+    return Measured(found, real, rates)
+
+
+@dataclass
+class _Work:
+    out: Path
+    asked: Conditions
+    data: str
+    published: Published
+    total: int
+    stop: Interrupt
+    report: Report | None
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.spent: dict[str, tuple[int, float]] = {}
+
+    def figures(self, arm: Arm, reels: Reels, k: int) -> Figures:
+        """Of one context: those of an earlier call, or made now."""
+        place = self.out / "measured" / slug(arm.name) / f"{k:03d}.safetensors"
+        whatever = (KIND, arm.identity, tuple(self.asked), self.data, self.published.identity, k)
+        key = sha256(repr(whatever).encode()).hexdigest()
+        if place.is_file():
+            tensors, told = store.load_tensors(place)
+            if told.get("key") == key:
+                self.done += arm.futures * self.asked.frames
+                return {name: tensor.numpy() for name, tensor in tensors.items()}
+        begun = time.perf_counter()
+        figures = self._see(arm, reels, k)
+        frames, seconds = self.spent.get(arm.name, (0, 0.0))
+        self.spent[arm.name] = frames + arm.futures * self.asked.frames, seconds + time.perf_counter() - begun
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(leaf)) for name, leaf in figures.items()}
+        store.save_tensors(place, tensors, {"key": key})
+        return figures
+
+    def _see(self, arm: Arm, reels: Reels, k: int) -> Figures:
+        context = reels.beginnings([k], self.asked.context)[0]
+        begun = context if arm.paired or arm.real else None
+        reach, perceptual = self.published.reach(self.asked.whole), self.published.perceptual
+        watch = Watch(self.asked.frames, self.asked.segment, begun, keep=reach, perceptual=perceptual)
+        true = in_blocks(after(reels.blocks(k), self.asked.context), 0) if arm.paired else None
+        before = self.done
+        with _Film(self.out / "videos" / slug(arm.name) / f"{k + 1}.mp4", context, reels.fps, k < FILMED) as film:
+            for made in in_blocks(_checked(arm, arm.play(k), context), 1):
+                watch.update(made, None if true is None else next(true))
+                film.write(made[0])
+                self.done = before + arm.futures * watch.done
+                if self.stop:
+                    share = f"{self.done} of {self.total} frames are measured"
+                    raise KeyboardInterrupt(f"{share}, the same command goes on")
+                if self.report:
+                    self.report(self.done, self.total, arm.name)
+        if not reach:
+            return watch.figures()
+        video = watch.kept if begun is None else np.concatenate([begun, watch.kept])[:reach]
+        return watch.figures() | self.published.rows(video)
+
+
+class _Film:
+    """A video that appears when it is whole, if it is wanted at all."""
+
+    def __init__(self, path: Path, context: np.ndarray, fps: float, wanted: bool) -> None:
+        self.writer: VideoWriter | None = None
+        if wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            high, wide = context.shape[1:3]
+            self.writer = VideoWriter(path, size=(high, wide), fps=fps, upscale=max(1, round(PIXELS / max(high, wide))))
+
+    def __enter__(self) -> _Film:
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        if self.writer is not None:
+            self.writer.write(frames)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.writer is not None:
+            (self.writer.discard if kind else self.writer.close)()
+
+
+def _checked(arm: Arm, blocks: Blocks, context: np.ndarray) -> Blocks:
+    """Raises UserError for frames of another size than the data's."""
+    for block in blocks:
+        if block.shape[2:] != context.shape[1:]:
+            made, real = (" x ".join(map(str, shape)) for shape in (block.shape[2:4], context.shape[1:3]))
+            raise UserError(f"{arm.name} makes frames of {made} and the data has {real}: choose data of that size")
+        yield block
+
+
+def slug(name: str) -> str:
+    """A name that any file system takes; different names stay different."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60]
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"

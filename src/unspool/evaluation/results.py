@@ -1,0 +1,188 @@
+"""results.json: everything that was found and everything that made it, as the page and the terminal show it.
+
+The schema has a version. What a figure could not be computed from is said in its place, {"skipped": why}, never left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from unspool.data.reels import Reels
+from unspool.evaluate.band import band_of
+from unspool.evaluate.bootstrap import LEVELS
+from unspool.evaluate.drift import Series, edges_of, segment_means, series_of
+from unspool.evaluate.features import WINDOW
+from unspool.evaluate.foretold import OneStep, agreement, predict
+from unspool.evaluate.measures import MEASURES
+from unspool.evaluate.pages.report import plain
+from unspool.evaluate.tables import LINES, Base, Cell, Gathered, difference, drift_of, table
+from unspool.evaluation.arms import Arm, Conditions
+from unspool.evaluation.measuring import Measured
+from unspool.evaluation.published import Published
+
+SCHEMA = "unspool/eval/1"
+POINTS = 120
+"""Of a curve against the frame, at most."""
+HORIZON = ("psnr", "ssim", "ms_ssim", "score", "diversity")
+
+
+def results_of(
+    arms: Sequence[Arm], found: Measured, reels: Reels, asked: Conditions, made: Mapping[str, Any], data: Mapping[str, Any],
+    notes: Sequence[str], costs: Mapping[str, OneStep | str], published: Published,
+) -> dict[str, Any]:  # fmt: skip
+    """made: command, version, hardware and the like; data: name, hash, split; costs: of single steps, by arm."""
+    there = {name: arm for name, arm in found.arms.items() if isinstance(arm, Gathered)}
+    missing = {name: why for name, why in found.arms.items() if isinstance(why, str)}
+    base = Base(found.real, there["real"], there.get("world run again"), asked.segment)
+    cells = table(there, base)
+    shown = [arm for arm in arms if arm.name in there]
+    told = [f"{name}: {why}" for name, why in missing.items()]
+    return plain({
+        "schema": SCHEMA, "made": made, "data": data,
+        "protocol": {
+            "frames": asked.frames, "context_frames": asked.context, "contexts": asked.contexts, "futures": asked.futures,
+            "segment": asked.segment, "window": WINDOW, "first_seed": asked.seed, "real_clips": asked.real,
+            "resize": "none" if all(arm.kind != "videos" for arm in arms) else "the centre square of video files, area mean",
+        },
+        "arms": [_arm(arm, found.rates.get(arm.name)) for arm in shown],
+        "measures": _measures(),
+        "table": {name: {line: _cell(cell, there[name]) for line, cell in row.items()} for name, row in cells.items()},
+        "differences": _differences(shown, cells, base),
+        "horizon": _horizon(there), "horizon_frames": {_line(name): _frames(asked.frames) for name in HORIZON},
+        "segments": _segments(there, base),
+        "stable": {name: _stable(arm, base, asked) for name, arm in there.items()},
+        **_foretold(there, base, costs),
+        "published": published.table(there, found.real, asked.whole),
+        "notes": [*told, *notes],
+    })  # fmt: skip
+
+
+def _arm(arm: Arm, rate: float | None) -> dict[str, Any]:
+    return {
+        "name": arm.name, "kind": arm.kind, "is": arm.what, "weights_sha256": arm.weights, "recipe": arm.recipe,
+        "futures": arm.futures, "frames_per_second": rate, "of": arm.of,
+    }  # fmt: skip
+
+
+def _measures() -> list[dict[str, Any]]:
+    known = {measure.name: measure for measure in MEASURES}
+    lines = []
+    for line in LINES:
+        ladder = known.get(line.ladder)
+        sees, blind, beside = (ladder.sees, ladder.blind, ladder.beside) if ladder else ((), (), None)
+        facts = {"name": line.name, "title": line.title, "unit": line.unit, "better": line.better}
+        lines.append({**facts, "sees": sees, "blind": blind, "with": beside if beside != line.name else None})
+    return lines
+
+
+def _cell(cell: Cell, arm: Gathered) -> dict[str, Any]:
+    if cell.interval is None:
+        return {"skipped": cell.why}
+    return {**cell.interval._asdict(), "n": len(arm["motion"])}
+
+
+def _differences(arms: Sequence[Arm], cells: Mapping[str, Mapping[str, Cell]], base: Base) -> list[dict[str, Any]]:
+    """Of every two arms of which one at least is no control."""
+    rows = []
+    for a, b in combinations(arms, 2):
+        if a.kind == b.kind == "control":
+            continue
+        for line in LINES:
+            apart = difference(cells[a.name][line.name], cells[b.name][line.name], base)
+            if apart is not None and math.isfinite(apart.low):
+                told = apart.low > 0 or apart.high < 0
+                rows.append({"a": a.name, "b": b.name, "measure": line.name, **apart._asdict(), "apart": told})
+    return rows
+
+
+def _frames(frames: int) -> list[float]:
+    """The middles of what a curve's points are means of."""
+    return [float(np.mean(part)) for part in np.array_split(np.arange(frames), min(POINTS, frames))]
+
+
+def _horizon(arms: Mapping[str, Gathered]) -> dict[str, dict[str, list[float]]]:
+    found: dict[str, dict[str, list[float]]] = {_line(name): {} for name in HORIZON}
+    for name in HORIZON:
+        for arm, gathered in arms.items():
+            if name in gathered.figures:  # none of these holds NaN
+                curve = gathered[name].mean(tuple(range(gathered[name].ndim - 1)))
+                found[_line(name)][arm] = [float(part.mean()) for part in np.array_split(curve, min(POINTS, len(curve)))]
+    return {name: curves for name, curves in found.items() if curves}
+
+
+def _line(name: str) -> str:
+    return {"ms_ssim": "ms-ssim", "score": "energy"}.get(name, name)
+
+
+def _segments(arms: Mapping[str, Gathered], base: Base) -> dict[str, Any]:
+    """Drift: every segment of every arm beside the band of real video."""
+    frames = base.real["motion"].shape[-1]
+    edges = edges_of(frames, base.segment)
+    found: dict[str, Any] = {}
+    for arm, gathered in arms.items():
+        for series in series_of(gathered.curves(), base.real.curves(), gathered.begun()):
+            metric, real = series.metric, segment_means(series.real, edges)
+            band = band_of(real, log=metric.log, low=metric.low)
+            line = {"edges": [edges[0][0], *(b for _, b in edges)], "real": band.mean, "low": band.low, "high": band.high}
+            entry = found.setdefault(metric.name, {**line, "unit": metric.unit, "arms": {}})
+            entry["arms"][arm] = _segment(series, edges, len(gathered["motion"]), band.low, band.high)
+    return found
+
+
+def _segment(
+    series: Series, edges: list[tuple[int, int]], contexts: int, low: np.ndarray, high: np.ndarray
+) -> dict[str, Any]:
+    from scipy.stats import t as student
+
+    means = segment_means(series.values, edges)  # (K * S, segments)
+    each = means.reshape(contexts, -1, len(edges)).mean(1)
+    reach = np.full(len(edges), np.nan)
+    if contexts > 1:
+        reach = student.ppf(LEVELS[1], contexts - 1) * each.std(0, ddof=1) / np.sqrt(contexts)
+    outside = ((means < low) | (means > high)).mean(0)
+    return {"mean": each.mean(0), "low": each.mean(0) - reach, "high": each.mean(0) + reach, "outside": outside}
+
+
+def _foretold(arms: Mapping[str, Gathered], base: Base, costs: Mapping[str, OneStep | str]) -> dict[str, Any]:
+    """Degradation predicted from the errors of single steps beside the one measured, mean deviation from real video over
+    metrics, in each segment; and whether the two put the arms into the same order."""
+    found, ends_of = {}, {}
+    for name in arms.keys() & costs.keys():
+        cost = costs[name]
+        if isinstance(cost, str):
+            continue
+        segments: dict[int, list[float]] = {}
+        for row in drift_of(arms[name], base).rows:
+            segments.setdefault(row.stop, []).append(abs(row.drift))
+        whole = predict(cost, max(segments))
+        stops = sorted(segments)
+        measured = [float(np.nanmean(segments[stop])) for stop in stops]
+        found[name] = {
+            "error": float(cost.error.mean()), "predicted": [whole[stop - 1] for stop in stops], "measured": measured,
+        }  # fmt: skip
+        ends_of[name] = (whole[-1], measured[-1])
+    if not found:
+        return {}
+    ends = np.array([ends_of[name] for name in sorted(ends_of)])
+    if len(ends) < 2 or not np.isfinite(ends).all():
+        return {"foretold": found}
+    return {"foretold": found, "foretold_agreement": agreement(ends[:, 0], ends[:, 1])}
+
+
+def _stable(arm: Gathered, base: Base, asked: Conditions) -> dict[str, Any]:
+    """The frames until a video first leaves the band of real video for two segments running, and what leaves first."""
+    first: dict[int, Any] = {}
+    for horizon in drift_of(arm, base).horizons:
+        if horizon.video not in first or horizon.frames < first[horizon.video].frames:
+            first[horizon.video] = horizon
+    by = [h.by for h in first.values() if not h.whole]
+    return {
+        "median": float(np.median([h.frames for h in first.values()])),
+        "whole": float(np.mean([h.whole for h in first.values()])),
+        "by": {metric: by.count(metric) / len(first) for metric in sorted(set(by))},
+    }
