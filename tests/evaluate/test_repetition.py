@@ -7,7 +7,7 @@ import pytest
 
 from unspool.errors import UserError
 from unspool.evaluate import copy_last, repetition
-from unspool.evaluate.repetition import nearest
+from unspool.evaluate.repetition import Nearest, nearest
 
 
 def noisy(videos: np.ndarray) -> np.ndarray:
@@ -46,3 +46,37 @@ def test_too_short_is_refused(real: np.ndarray) -> None:
         repetition(real[:1, :59], real[:, :59])
     with pytest.raises(UserError, match="shape of the videos"):
         repetition(real[:1, :100], real)
+
+
+def slow(small: np.ndarray, window: int) -> np.ndarray:
+    """Every window against every one that ends before it begins."""
+    found = []
+    for j in range(window, len(small) - window + 1):
+        before = (small[i : i + window] for i in range(j - window + 1))
+        found.append(min(np.square(small[j : j + window] - other).mean() for other in before))
+    return np.sqrt(found)
+
+
+@pytest.mark.parametrize("window", [1, 5, 30])
+@pytest.mark.parametrize("block", [1, 7, 64, 150])
+def test_distances_to_earlier_windows_are_exact_whatever_the_blocks(window: int, block: int) -> None:
+    rng = np.random.default_rng(window)
+    small = (rng.normal(size=(150, 12)).cumsum(0) * 5 + 100).astype(np.float32)
+    stream = Nearest(window)
+    for part in np.split(small, range(block, len(small), block)):
+        stream.update(part)
+    np.testing.assert_allclose(stream.distances(), slow(small.astype(float), window), rtol=1e-4, atol=1e-2)
+
+
+def test_what_comes_back_after_too_long_does_not_count() -> None:
+    small = np.random.default_rng(0).uniform(0, 255, (300, 12)).astype(np.float32)
+    small[150:160], small[220:230] = small[100:110], small[40:50]  # after 50 frames, and after 180
+
+    def found(block: int) -> set[int]:
+        stream = Nearest(10, look_back=60)
+        for part in np.split(small, range(block, len(small), block)):
+            stream.update(part)
+        return set(np.flatnonzero(stream.distances() < 1) + 10)
+
+    assert found(1) == {150}
+    assert 150 in found(25)

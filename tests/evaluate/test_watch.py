@@ -9,7 +9,8 @@ from unspool.errors import UserError
 from unspool.evaluate.curves import Curves, measure
 from unspool.evaluate.features import random_features
 from unspool.evaluate.flow import warp
-from unspool.evaluate.futures import score_futures
+from unspool.evaluate.futures import score_futures, thumbnails
+from unspool.evaluate.measures import order_of
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import nearest
 from unspool.evaluate.watch import BLOCK, Watch, in_blocks
@@ -38,6 +39,7 @@ def test_figures_are_those_of_the_whole_video(made: np.ndarray, real: np.ndarray
         np.testing.assert_allclose(found[name], whole, rtol=1e-6)
     for name, whole in measure(real[:1, 1:2])._asdict().items():
         np.testing.assert_array_equal(found[f"begun_{name}"], whole[0])
+    np.testing.assert_allclose(found["order"], order_of(thumbnails(made)), rtol=1e-5)
     np.testing.assert_array_equal(found["warp"], warp(made).error)
     np.testing.assert_array_equal(found["psnr"], psnr(made, truth))
     np.testing.assert_array_equal(found["ssim"], ssim(made, truth))

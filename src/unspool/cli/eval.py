@@ -17,6 +17,7 @@ EXAMPLES = (
     "unspool eval duel-64 --data duel:speed=0.5 --frames 893 --out judged",
     "unspool eval runs/mine runs/other --data my_videos --frames 300 --contexts 16 --futures 8 --out judged",
     "unspool eval runs/mine their_videos --data my_videos --frames 120 --out judged",
+    "unspool eval runs/mine --data UCF-101 --frames 126 --contexts 64 --i3d i3d_torchscript.pt --export vbench --out judged",
     "unspool eval runs/mine --data rooms --split unseen --frames 200 --out judged --rollout.steps 8",
 )
 
@@ -34,6 +35,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--segment", type=int, default=100, metavar="N", help="frames that drift is told by [100]")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first future [0]")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.html and results.json")
+    parser.add_argument("--export", choices=("vbench",), help="write videos as VBench and VBench-Long read them")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     weights = parser.add_argument_group("weights of published measures; without them these are skipped")
     weights.add_argument("--i3d", type=Path, metavar="FILE", help="i3d_torchscript.pt, for FVD")
@@ -59,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
     rollout = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     what = evaluation.plan(
         options.models, options.data, options.out, asked, split=options.split, rollout=rollout, bf16=options.bf16,
+        export=options.export is not None,
         published=open_published(options.i3d, options.videomae, options.vjepa, options.lpips),
         told={"command": shlex.join(["unspool", *sys.argv[1:]])}, decoded=Tally("videos decoded"),
     )  # fmt: skip

@@ -279,7 +279,8 @@ def _means(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
     if not known.any(1).all():
         raise UserError("nothing is known of a context: its videos are too short")
     each = np.where(known, flat, 0).sum(1) / known.sum(1)
-    return kept @ each / kept.sum(1)
+    with np.errstate(invalid="ignore"):  # without the only one there is none: NaN
+        return kept @ each / kept.sum(1)
 
 
 def _rows(arm: Gathered) -> np.ndarray:

@@ -11,16 +11,16 @@ from typing import final
 import numpy as np
 
 from unspool.errors import UserError
+from unspool.evaluate.band import FLOOR
 from unspool.evaluate.curves import Curves, Meter, measure
 from unspool.evaluate.drift import edges_of
 from unspool.evaluate.features import LEAST, WINDOW, random_features
 from unspool.evaluate.flow import STRIDE, warp
 from unspool.evaluate.futures import FEWEST, score_futures, thumbnails
-from unspool.evaluate.measures import order_of
 from unspool.evaluate.pages.sheet import columns_of
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import WINDOW as SECOND
-from unspool.evaluate.repetition import nearest_of
+from unspool.evaluate.repetition import Nearest
 
 BLOCK = 16 * STRIDE
 """Frames that are looked at together: a whole number of pairs and windows."""
@@ -35,8 +35,8 @@ class Watch:
     """S futures of one context, T frames: `update(made)` or `update(made, real)` block by block, then `figures()`:
 
     motion, sharpness, flicker (S, T), rgb (S, T, 3): see `Curves`; begun_motion, ... (1, 1, ...): those of the last frame of
-    the context (c, H, W, 3), or without one of the first frame. order (S,): see `order_of`. warp, warp_motion (S, P): see
-    `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features (S, W, 3, D): of one window a segment.
+    the context (c, H, W, 3), or without one of the first frame. order (S,): see `measures.order_of`. warp, warp_motion (S, P):
+    see `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features (S, W, 3, D): of one window a segment.
     frames (S', T', H, W, 3) uint8: what a contact sheet shows of the first two futures. With the truth psnr, ssim, ms_ssim
     (S, T), of eight futures and more score, diversity (T,), see `Futures`, and by what `perceptual` says lpips (S, T).
 
@@ -52,9 +52,12 @@ class Watch:
         self._starts = [a + (b - a - WINDOW) // 2 for a, b in edges if b - a >= WINDOW]
         self._shown = columns_of(frames)
         self._meters: list[Meter] = []
-        self._small: list[np.ndarray] = []
+        self._nearest: list[Nearest] = []
+        self._tail = np.empty((0, 0, 0), np.float32)  # the last thumbnails
+        self._changes: list[tuple[np.ndarray, np.ndarray]] = []
         self._kept: list[np.ndarray] = []
         self._windows: dict[int, list[np.ndarray]] = {start: [] for start in self._starts}
+        self._features: list[np.ndarray] = []
         self._rows: dict[str, list[np.ndarray]] = {}
         self._first: list[np.ndarray] = []
 
@@ -66,7 +69,7 @@ class Watch:
         if made.shape[1] > 1 and min(made.shape[2:4]) >= LEAST:
             flow = warp(made)
             self._add(warp=flow.error, warp_motion=flow.motion)
-        self._small.append(thumbnails(made))
+        self._compare(thumbnails(made))
         if self.done < self.keep:
             self._first.append(made[0, : self.keep - self.done].copy())
         self._collect(made)
@@ -93,27 +96,39 @@ class Watch:
         begun = self._begun or Curves(*(found[name][:1, :1] for name in Curves._fields))
         found |= {f"begun_{name}": leaf[0] for name, leaf in begun._asdict().items()}
         found |= {name: np.concatenate(parts, -1) for name, parts in self._rows.items()}
-        small = np.concatenate(self._small, 1)
         if self.total >= 3:
-            found["order"] = order_of(small)
+            one, two = (np.concatenate(parts, 1).mean(1) for parts in zip(*self._changes, strict=True))
+            found["order"] = one / np.maximum(two, FLOOR)
         if self.total >= 2 * SECOND:
-            found["repeats"] = np.stack([nearest_of(video) for video in small])
-        if self._windows:
-            whole = [np.concatenate(parts, 1) for parts in self._windows.values()]
-            seen = random_features(np.concatenate(whole))  # (3, W * S, D)
-            found["features"] = seen.reshape(len(seen), len(whole), -1, seen.shape[-1]).transpose(2, 1, 0, 3)
+            found["repeats"] = np.stack([nearest.distances() for nearest in self._nearest])
+        if self._features:
+            found["features"] = np.stack(self._features, 1)
         return {**found, "frames": np.concatenate(self._kept, 1)}
 
     def _add(self, **rows: np.ndarray) -> None:
         for name, row in rows.items():
             self._rows.setdefault(name, []).append(row)
 
+    def _compare(self, small: np.ndarray) -> None:
+        """Thumbnails (S, n, D) with those before them."""
+        self._nearest = self._nearest or [Nearest() for _ in small]
+        for nearest, video in zip(self._nearest, small, strict=True):
+            nearest.update(video)
+        before = self._tail.shape[1]
+        known = np.concatenate([self._tail, small], 1) if before else small
+        one, two = (np.abs(known[:, lag:] - known[:, :-lag]).mean(2)[:, max(0, before - lag) :] for lag in (1, 2))
+        self._changes.append((one, two))
+        self._tail = known[:, -2:]
+
     def _collect(self, made: np.ndarray) -> None:
-        """Copies of what the windows and the contact sheet show."""
+        """Features of the windows as they are complete, copies of what the contact sheet shows."""
         first, count = self.done, made.shape[1]
-        for start, parts in self._windows.items():
+        for start, parts in list(self._windows.items()):
             if (part := made[:, max(0, start - first) : max(0, start + WINDOW - first)]).size:
                 parts.append(part.copy())
+            if parts and first + count >= start + WINDOW:
+                self._features.append(random_features(np.concatenate(parts, 1)).swapaxes(0, 1))
+                del self._windows[start]
         at = [t - first for t in self._shown if first <= t < first + count]
         self._kept.append(made[:2, at].copy())
 

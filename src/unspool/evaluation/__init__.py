@@ -19,10 +19,11 @@ from unspool.errors import NothingThere, UserError
 from unspool.evaluate.foretold import OneStep, one_step_error
 from unspool.evaluate.pages.comparison import write_comparison
 from unspool.evaluate.pages.sheet import columns_of, tiles
+from unspool.evaluate.pretrained.vbench import export_vbench
 from unspool.evaluate.tables import Gathered
 from unspool.evaluation import arms
 from unspool.evaluation.arms import Arm, Conditions
-from unspool.evaluation.measuring import Measured, Report, measure, slug
+from unspool.evaluation.measuring import Measured, Report, film_of, measure, slug
 from unspool.evaluation.memory import memory_of
 from unspool.evaluation.published import Published
 from unspool.evaluation.results import results_of
@@ -47,7 +48,7 @@ VIDEO_FILES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 @dataclass(frozen=True)
 class Evaluation:
     """One invocation of `eval`, everything opened and found whole. models: what of the arms are systems, by name; told: for
-    results.json; notes: what its reader must know."""
+    results.json; export: whether VBench is to read the videos; notes: what its reader must know."""
 
     arms: tuple[Arm, ...]
     models: Mapping[str, System]
@@ -57,17 +58,18 @@ class Evaluation:
     data: Mapping[str, Any]
     told: Mapping[str, Any]
     published: Published
+    export: bool = False
     notes: tuple[str, ...] = ()
 
 
 def plan(
     models: Sequence[str], data: str, out: Path, asked: Conditions, *, split: str = "seen", twins: bool = True,
-    rollout: Mapping[str, Any] | None = None, bf16: bool = False, published: Published | None = None,
+    rollout: Mapping[str, Any] | None = None, bf16: bool = False, published: Published | None = None, export: bool = False,
     told: Mapping[str, Any] | None = None, decoded: Callable[[int, int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """models: each by what a user types, or a folder of video files. split: of a world, seen or unseen. twins: whether every
     model is measured without its memory as well. rollout: settings that all models are rolled out by. decoded(done, total):
-    called after each video of a folder.
+    called after each video of a folder. export: write the first futures of all contexts as VBench reads them.
 
     Raises UserError for what the user can mend: models of different sizes, too little video, videos of another rate.
     """
@@ -92,7 +94,7 @@ def plan(
     precision = "bfloat16" if bf16 else "float32"
     return Evaluation(
         tuple(made), {name: system for name, (system, _, _) in systems.items()}, reels, asked, Path(out), facts,
-        {"precision": precision, **(told or {})}, published or Published(), tuple(notes),
+        {"precision": precision, **(told or {})}, published or Published(), export, tuple(notes),
     )  # fmt: skip
 
 
@@ -105,8 +107,9 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
     begun = time.perf_counter()
     began = datetime.now(UTC).isoformat(timespec="seconds")
     with store.locked(what.out, "measuring", ("", "measured")):
-        found = measure(what.arms, what.reels, what.asked, what.out, what.data["sha256"], what.published, report)
-        costs = foretell(what.models, what.reels, what.asked)
+        filmed = what.asked.contexts if what.export else SHOWN
+        found = measure(what.arms, what.reels, what.asked, what.out, what.data["sha256"], what.published, filmed, report)
+        costs = foretell(what)
         made = {
             "command": "", "version": __version__, "commit": commit(), "began": began,
             "seconds": time.perf_counter() - begun, "hardware": hardware(), **what.told,
@@ -119,6 +122,8 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
         store.write_json(what.out / "results.json", results)
         store.write_aside(what.out / "sheet.png", lambda aside: sheet.save(aside, format="png"))
         write_comparison(results, _players(what, found), sheet, what.out / "report.html")
+        if what.export:
+            _export(what)
     return results
 
 
@@ -198,22 +203,31 @@ def _digest(reels: Reels, asked: Conditions) -> str:
     return digest.hexdigest()
 
 
-def foretell(models: Mapping[str, System], reels: Reels, asked: Conditions) -> dict[str, OneStep | str]:
-    """What single steps cost each model and its twin on the contexts' true videos, by arm; or why that is not known."""
+def foretell(what: Evaluation) -> dict[str, OneStep | str]:
+    """What single steps cost each model, and its twin where there is one, on the contexts' true videos; or why nobody knows."""
     found: dict[str, OneStep | str] = {}
-    for name, system in models.items():
-        plan = system.schedule.plan()
-        frames = min(asked.whole, asked.context + FLIGHTS * plan.frames)
+    reels, asked, names = what.reels, what.asked, {arm.name for arm in what.arms}
+    for name, system in what.models.items():
+        frames = min(asked.whole, asked.context + FLIGHTS * system.schedule.plan().frames)
         clips = reels.beginnings(range(asked.contexts), frames)
         acted = [reels.actions(k) for k in range(asked.contexts)] if system.model.controls else []
         actions = np.stack([led[:frames] for led in acted if led is not None]) if acted else None
         twin = replace(system, model=Memoryless(system.model, asked.context))
-        for arm, of in ((name, system), (f"{name}, no memory", twin)):
-            try:
-                found[arm] = one_step_error(of, clips, actions, context=asked.context)
-            except UserError as error:
-                found[arm] = str(error)
+        for arm, of in ((name, system), (arms.twin_of(name), twin)):
+            if arm in names:
+                try:
+                    found[arm] = one_step_error(of, clips, actions, context=asked.context)
+                except UserError as error:
+                    found[arm] = str(error)
     return found
+
+
+def _export(what: Evaluation) -> None:
+    """A folder for each model and each folder of videos."""
+    for arm in what.arms:
+        if arm.kind != "control":
+            films = {what.reels.name(k): [film_of(what.out, arm.name, k)] for k in range(what.asked.contexts)}
+            export_vbench(films, what.out / "vbench" / slug(arm.name), what.reels.fps)
 
 
 def _sheet(what: Evaluation, found: Measured) -> Any:
@@ -229,7 +243,7 @@ def _players(what: Evaluation, found: Measured) -> dict[str, bytes]:
     names = [arm.name for arm in what.arms if isinstance(found.arms[arm.name], Gathered)]
     for k in range(min(SHOWN, what.asked.contexts)):
         for name in ("real", *(name for name in names if name != "real")):
-            film = what.out / "videos" / slug(name) / f"{k + 1}.mp4"
+            film = film_of(what.out, name, k)
             if film.is_file():
                 players[name if k == 0 else f"{name}, context {k + 1}"] = film.read_bytes()
     return players

@@ -82,9 +82,14 @@ def model(name: str, where: str, recipe: str, system: System, reels: Reels, aske
 def without_memory(arm: Arm, system: System, reels: Reels, asked: Conditions) -> Arm:
     """A model's twin: the same weights, which see only so many newest frames as they were given to begin with."""
     twin = replace(system, model=Memoryless(system.model, asked.context))
-    made = model(f"{arm.name}, no memory", arm.what, arm.recipe or "", twin, reels, asked)
+    made = model(twin_of(arm.name), arm.what, arm.recipe or "", twin, reels, asked)
     what = f"the weights of {arm.name}, which see {asked.context} frames back and no more"
     return replace(made, what=what, kind="control", weights=arm.weights, of=arm.name)
+
+
+def twin_of(name: str) -> str:
+    """What tables call the twin of a model."""
+    return f"{name}, no memory"
 
 
 def truth(reels: Reels, asked: Conditions, name: str = "real") -> Arm:

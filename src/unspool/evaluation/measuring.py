@@ -28,8 +28,6 @@ from unspool.evaluation.published import Published
 from unspool.interrupt import Interrupt
 
 KIND = "unspool.measured/1"
-FILMED = 2
-"""Contexts whose first future is kept as a video."""
 PIXELS = 256
 """About so many that a video's side is enlarged to."""
 
@@ -48,16 +46,17 @@ class Measured(NamedTuple):
 
 def measure(
     arms: Sequence[Arm], reels: Reels, asked: Conditions, out: Path, data: str, published: Published,
-    report: Report | None = None,
+    filmed: int = 2, report: Report | None = None,
 ) -> Measured:  # fmt: skip
-    """data: hash of the data. published: what is measured with weights that the user gave.
+    """data: hash of the data. published: what is measured with weights that the user gave. filmed: contexts whose first future
+    is kept as a video.
 
     Raises KeyboardInterrupt after Ctrl-C, with all that is measured kept; UserError where an arm cannot play on.
     """
     total = asked.frames * (asked.contexts * sum(arm.futures for arm in arms) + asked.real)
     found: dict[str, Gathered | str] = {}
     with Interrupt() as stop:
-        work = _Work(out, asked, data, published, total, stop, report)
+        work = _Work(out, asked, data, published, filmed, total, stop, report)
         for arm in arms:
             try:
                 found[arm.name] = Gathered([work.figures(arm, reels, k) for k in range(asked.contexts)])
@@ -65,7 +64,7 @@ def measure(
                 found[arm.name] = str(error)
                 work.done += arm.futures * asked.contexts * asked.frames
         others = Later(reels, asked.contexts)
-        band = truth(others, asked, "other episodes")
+        band, work.filmed = truth(others, asked, "other episodes"), 0
         real = Gathered([work.figures(band, others, k) for k in range(asked.real)])
     rates = {name: frames / seconds for name, (frames, seconds) in work.spent.items()}
     return Measured(found, real, rates)
@@ -77,6 +76,7 @@ class _Work:
     asked: Conditions
     data: str
     published: Published
+    filmed: int
     total: int
     stop: Interrupt
     report: Report | None
@@ -90,30 +90,31 @@ class _Work:
         place = self.out / "measured" / slug(arm.name) / f"{k:03d}.safetensors"
         whatever = (KIND, arm.identity, tuple(self.asked), self.data, self.published.identity, k)
         key = sha256(repr(whatever).encode()).hexdigest()
-        if place.is_file():
+        film = film_of(self.out, arm.name, k) if k < self.filmed else None
+        if place.is_file() and (film is None or film.is_file()):
             tensors, told = store.load_tensors(place)
             if told.get("key") == key:
                 self.done += arm.futures * self.asked.frames
                 return {name: tensor.numpy() for name, tensor in tensors.items()}
         begun = time.perf_counter()
-        figures = self._see(arm, reels, k)
+        figures = self._see(arm, reels, k, film)
         frames, seconds = self.spent.get(arm.name, (0, 0.0))
         self.spent[arm.name] = frames + arm.futures * self.asked.frames, seconds + time.perf_counter() - begun
         tensors = {name: torch.from_numpy(np.ascontiguousarray(leaf)) for name, leaf in figures.items()}
         store.save_tensors(place, tensors, {"key": key})
         return figures
 
-    def _see(self, arm: Arm, reels: Reels, k: int) -> Figures:
+    def _see(self, arm: Arm, reels: Reels, k: int, film: Path | None) -> Figures:
         context = reels.beginnings([k], self.asked.context)[0]
         begun = context if arm.paired or arm.real else None
         reach, perceptual = self.published.reach(self.asked.whole), self.published.perceptual
         watch = Watch(self.asked.frames, self.asked.segment, begun, keep=reach, perceptual=perceptual)
         true = in_blocks(after(reels.blocks(k), self.asked.context), 0) if arm.paired else None
         before = self.done
-        with _Film(self.out / "videos" / slug(arm.name) / f"{k + 1}.mp4", context, reels.fps, k < FILMED) as film:
+        with _Film(film, context, reels.fps) as video:
             for made in in_blocks(_checked(arm, arm.play(k), context), 1):
                 watch.update(made, None if true is None else next(true))
-                film.write(made[0])
+                video.write(made[0])
                 self.done = before + arm.futures * watch.done
                 if self.stop:
                     share = f"{self.done} of {self.total} frames are measured"
@@ -122,16 +123,16 @@ class _Work:
                     self.report(self.done, self.total, arm.name)
         if not reach:
             return watch.figures()
-        video = watch.kept if begun is None else np.concatenate([begun, watch.kept])[:reach]
-        return watch.figures() | self.published.rows(video)
+        whole = watch.kept if begun is None else np.concatenate([begun, watch.kept])[:reach]
+        return watch.figures() | self.published.rows(whole)
 
 
 class _Film:
     """A video that appears when it is whole, if it is wanted at all."""
 
-    def __init__(self, path: Path, context: np.ndarray, fps: float, wanted: bool) -> None:
+    def __init__(self, path: Path | None, context: np.ndarray, fps: float) -> None:
         self.writer: VideoWriter | None = None
-        if wanted:
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             high, wide = context.shape[1:3]
             self.writer = VideoWriter(path, size=(high, wide), fps=fps, upscale=max(1, round(PIXELS / max(high, wide))))
@@ -155,6 +156,11 @@ def _checked(arm: Arm, blocks: Blocks, context: np.ndarray) -> Blocks:
             made, real = (" x ".join(map(str, shape)) for shape in (block.shape[2:4], context.shape[1:3]))
             raise UserError(f"{arm.name} makes frames of {made} and the data has {real}: choose data of that size")
         yield block
+
+
+def film_of(out: Path, arm: str, context: int) -> Path:
+    """Where the first future of a context lies as a video."""
+    return out / "videos" / slug(arm) / f"{context + 1}.mp4"
 
 
 def slug(name: str) -> str:

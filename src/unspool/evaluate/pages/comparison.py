@@ -82,7 +82,18 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     if any(standing.leader for standing in found.values()):
         words.append("* the best model, told apart from every other. In brackets: 95 % intervals.")
     words += [f"skipped: {title} ({', '.join(who)}): {why}" for title, who, why in skipped(results)]
+    words += _published(results.get("published", {}))
     return "\n".join([*lines, *(line for text in words for line in wrap(text, WIDTH, subsequent_indent="  "))]) + "\n"
+
+
+def _published(rows: Mapping[str, Any]) -> Iterator[str]:
+    """Distances by networks of others, a line each; those that were skipped for one reason in one."""
+    for title, row in rows.items():
+        if "arms" in row:
+            told = ", ".join(f"{arm} {' '.join(figures(value)[0] for value in values)}" for arm, values in row["arms"].items())
+            yield f"{title}: {told} ({'; '.join(filter(None, (row['verified'], row['note'])))})"
+    for why in dict.fromkeys(row["skipped"] for row in rows.values() if "skipped" in row):
+        yield f"skipped: {', '.join(title for title, row in rows.items() if row.get('skipped') == why)}: {why}"
 
 
 def _cell(cell: Mapping[str, Any], standing: Standing | None, arm: str) -> str:

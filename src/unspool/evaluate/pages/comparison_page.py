@@ -26,6 +26,7 @@ def comparison_page(results: Mapping[str, Any], players: Mapping[str, bytes], sh
         "Frames": f'<div class="wide sheet"><img src="{data(sheet, "image/png")}" alt="Frames of every arm"></div>',
         "Against time": _segments(results),
         "Against the horizon": _horizon(results),
+        "Published distances": _published(results),
         "Foretold": _foretold(results),
         "Memory": _memory(results),
         "Read off the state": _probes(results),
@@ -105,7 +106,20 @@ def _foretold(results: Mapping[str, Any]) -> str:
         lines.append([arm, *(figures(value)[0] for value in (found["error"], *ends))])
     head = ["", "error of one step", "foretold at the end", "measured at the end"]
     drawn = _drawn(results, plots.draw_foretold, "Error foretold and measured against time")
-    return _under(FORETOLD, drawn + table(head, lines))
+    return _under(FORETOLD, drawn + table(head, lines)) + _agreement(results.get("foretold_agreement"))
+
+
+def _agreement(found: Mapping[str, Any] | None) -> str:
+    """Whether the order of the arms is the one foretold."""
+    if not found or found["rho"] is None:
+        return ""
+    surely = "undecided, it takes 4 arms" if found["p"] is None else f"p = {found['p']:.3f}"
+    return f"<p>Rank correlation of foretold and measured over {found['arms']} arms: {found['rho']:.2f} ({surely}).</p>"
+
+
+def _published(results: Mapping[str, Any]) -> str:
+    there = results.get("published") or {}
+    return _under(PUBLISHED, tables.published(results)) if any("arms" in row for row in there.values()) else ""
 
 
 def _memory(results: Mapping[str, Any]) -> str:
@@ -139,6 +153,8 @@ APART = """Differences over the same contexts, with 95 % intervals. Two models w
 many contexts, whatever their order in the table."""
 SEGMENTS = """Grey: where 95 of 100 real videos lie in that segment. Shaded: the interval of an arm's mean. On the right, the
 share of an arm's videos that lie outside the band; of real video it is 5 %."""
+PUBLISHED = """With networks whose weights were given by path. Such distances depend on the number of videos, which the note
+says; the first future of each context is compared with the other real videos of this page."""
 FORETOLD = """The error of single steps on real video, summed without any rollout, beside what rollouts show. The order of the
 arms can be compared, the heights cannot."""
 KINDS = {"retrieval": "Retrieval: there, back, and there again", "reasoning": "Reasoning: on by new ways"}

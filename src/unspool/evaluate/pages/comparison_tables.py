@@ -154,7 +154,20 @@ def ladder(measures: Sequence[Mapping[str, Any]]) -> str:
 def not_there(results: Mapping[str, Any]) -> str:
     """What was skipped, and why."""
     lines = [[title, ", ".join(who), why] for title, who, why in skipped(results)]
+    lines += [[title, "every arm", row["skipped"]] for title, row in results.get("published", {}).items() if "skipped" in row]
     return table(["", "for", "why"], lines, "prose") if lines else ""
+
+
+def published(results: Mapping[str, Any]) -> str:
+    """Distances by networks of others: an arm a column."""
+    names = [arm["name"] for arm in ordered(results)]
+    lines = []
+    for title, row in results["published"].items():
+        if "arms" in row:
+            cells = [", ".join(figures(value)[0] for value in row["arms"].get(name, [])) or "–" for name in names]
+            told = f"{row['verified']}; {row['note']}".rstrip("; ")
+            lines.append([title, *cells, told])
+    return table(["", *names, "weights, and how many videos"], lines)
 
 
 def recall(part: Mapping[str, Any], window: float) -> str:
