@@ -1,6 +1,7 @@
 # `make demo` and `make test` do all the set-up themselves, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench
@@ -14,12 +15,12 @@ demo: install  ## two frames in, three futures of 893 frames out: demo/report.ht
 	$(BIN)/unspool demo --out demo
 
 test: install  ## all tests
-	$(BIN)/pytest -q
+	$(TESTS)
 
 check: install  ## lint, types, tests (the layer test is one of them): what CI runs
 	$(BIN)/ruff check
 	$(BIN)/mypy src
-	$(BIN)/pytest -q
+	$(TESTS)
 
 bench: install  ## cost, speed and worlds, one after the other: run it on an idle machine
 	@status=0; for what in "constant.py duel-64" "constant.py chunk-by-chunk" "speed.py duel-64" "speed.py chunk-by-chunk" worlds.py; \

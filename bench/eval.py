@@ -2,8 +2,8 @@
 
     python bench/eval.py [--frames 893] [--size 64] [--contexts 8] [--futures 8]
 
-Videos are those of `duel`, and what it takes to make them is told apart; what is measured is the core table alone, no model. Run it
-on an idle machine.
+Videos are those of `duel`, and what it takes to make them is told apart; what is measured is the core table alone, no model.
+Run it on an idle machine.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ import yaml
 from scipy.stats import ttest_1samp
 
 from unspool import claims, config, evaluation
+from unspool.claims.measures import KNOWN
 from unspool.claims.page import markdown, rows, text
 from unspool.claims.running import Trial
-from unspool.claims.verdict import effect, goodness, verdict
+from unspool.claims.verdict import Effect, effect, goodness, verdict
 from unspool.errors import UserError
 from unspool.evaluation import arms
 
@@ -62,14 +63,15 @@ def words(done: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "says"),
+    ("value", "low", "high", "says"),
     [
-        (0.1, 2, "holds"), (2, 3, "holds"), (0.1, 1, "holds"), (0, 2, "undecided"), (-1, 2, "undecided"), (-1, 1, "undecided"),
-        (0.1, 0.9, "fails"), (-1, 0.9, "fails"), (-3, -2, "fails"),
+        (1, 0.1, 2, "holds"), (2.5, 2, 3, "holds"), (1.0, 0.5, 1.5, "holds"), (0.9, 0.1, 1.7, "undecided"),
+        (3, 0, 6, "undecided"), (3, -1, 7, "undecided"), (0.5, -1, 2, "undecided"), (0, -1, 1, "undecided"),
+        (0.5, 0.1, 0.9, "fails"), (0, -0.9, 0.9, "fails"), (-2.5, -3, -2, "fails"),
     ],
 )  # fmt: skip
-def test_a_verdict_hangs_on_the_interval_alone(low: float, high: float, says: str):
-    assert verdict(low, high, smallest=1) == says
+def test_a_verdict_hangs_on_the_effect_and_its_interval(value: float, low: float, high: float, says: str):
+    assert verdict(Effect(value, low, high, 3), smallest=1) == says
 
 
 def test_an_effect_is_that_of_students_paired_test():
@@ -103,6 +105,9 @@ def test_goodness_knows_which_way_is_better():
         ("experiment.settings.recipe", None, "has no recipe"), ("experiment.settings.data", "duel", "experiment.data decides"),
         ("experiment.arms.own", {"train": {"steps": 3}}, "flops decides"), ("experiment.seeds", 1, "or equal to 2"),
         ("experiment.measure", "mmd", "evaluate.segment of 16"), ("experiment.flops", "much", "valid number"),
+        ("experiment.measure", "memory.recal", "did you mean 'memory.recall'"),
+        ("experiment.measure", "needle", "of the world rooms"), ("experiment.also", ["memory.psnr"], "of the world rooms"),
+        ("experiment", {**TINY["experiment"], "data": "rooms:plans=2", "measure": "needle"}, "add controls: 6"),
         ("experiment.smallest", 0, "greater than 0"), ("mark", "skimmed", "'read'"), ("experiment.arms.Own", {}, "arms.Own"),
     ],
 )  # fmt: skip
@@ -118,6 +123,18 @@ def test_motion_is_always_shown_and_names_have_neighbours(tmp_path: Path):
     assert asked is not None and [line.name for line in asked.shown] == ["colour", "sharpness", "motion"]
     with pytest.raises(UserError, match="did you mean 'recursive-alpha'"):
         claims.find("recursive_alpha")
+
+
+def test_measures_of_memory_are_read_off_the_results():
+    cells = {"a-0": {"psnr": {"value": 12.5}, "recall": {"skipped": "gains nothing"}}, "copy last": {"psnr": {"value": 9.0}}}
+    found = {"a-0": [{"value": 0.25}, {"value": 0.75}], "b-0": [{"value": 0.25}, {"skipped": "broke"}]}
+    results = {"memory": {"kinds": {"retrieval": {"overall": cells}}}, "needle": {"found": found}}
+    assert KNOWN["memory.psnr"].of(results, "a-0") == {"value": 12.5} and KNOWN["memory.psnr"].of(results, "real") == {}
+    assert KNOWN["memory.recall"].of(results, "a-0") == {"skipped": "gains nothing"}
+    assert KNOWN["memory.recall"].of(results, "copy last") == {}
+    assert KNOWN["needle"].of(results, "a-0") == {"value": 0.5} and KNOWN["needle"].of(results, "copy last") == {}
+    assert KNOWN["needle"].of(results, "b-0") == {"skipped": "broke"}
+    assert KNOWN["colour"].of({"table": {"a-0": {"colour": {"value": 1.0}}}}, "a-0") == {"value": 1.0}
 
 
 def test_a_claim_that_needs_something_does_not_run(tmp_path: Path):
@@ -184,10 +201,27 @@ def test_the_result_says_what_was_measured_and_what_follows(done):
     sides = [[seed["colour"] for seed in result["arms"][arm]["seeds"].values()] for arm in ("own", "true")]
     found = result["effects"]["colour"]
     assert found["value"] == pytest.approx(np.mean(sides[1]) - np.mean(sides[0]), rel=1e-4), "lower is better"
-    assert result["verdict"] == verdict(found["low"], found["high"], 5) and found["n"] == 2
+    assert result["verdict"] == verdict(Effect(**found), 5) and found["n"] == 2
     assert set(result["effects"]) == {"colour", "sharpness", "motion"} and result["controls"]["copy last"]["motion"] == 0
     assert result["registered"] and result["rehearsal"] is False and result["claim_sha256"] == trial.claim.sha256
     assert json.loads((trial.claim.path.parent / "results" / "tiny.json").read_text()) == result
+
+
+@pytest.mark.parametrize(("recall", "says"), [({"skipped": "gains nothing"}, "undecided"), ({"value": 0.4}, "fails")])
+def test_where_nobody_remembers_nothing_is_decided(done, monkeypatch, recall: dict[str, Any], says: str):
+    trial, _, _ = done
+    names = [trial.run(arm, seed).name for seed in range(2) for arm in trial.arms]
+    cells = {name: {"psnr": {"value": 12.0}, "recall": {"skipped": "gains nothing"}} for name in names}
+    cells[names[0]]["recall"] = recall
+    found = {
+        "table": {name: {"motion": {"value": 1.0}} for name in names}, "protocol": {}, "data": {}, "notes": [],
+        "memory": {"kinds": {"retrieval": {"overall": cells}}},
+    }  # fmt: skip
+    monkeypatch.setattr(evaluation, "plan", lambda *_, **__: None)
+    monkeypatch.setattr(evaluation, "run", lambda *_: found)
+    asked = trial.asked.model_copy(update={"measure": "memory.psnr", "also": ()})
+    told = claims.judge(trial._replace(asked=asked, rehearsal=True))
+    assert told["effects"]["memory.psnr"]["value"] == 0 and told["verdict"] == says
 
 
 def test_the_page_tells_the_verdict_and_a_claim_that_was_changed(done, tmp_path: Path):

@@ -217,7 +217,7 @@ def test_context_may_be_remembered_in_pieces() -> None:
     assert_close(joined(run(model, case, 6, whole._replace(state=state))), joined(run(model, case, 6, whole)))
 
 
-@pytest.mark.parametrize("case", [CASES[name] for name in ("chunk by chunk", "two in flight", "redo")], ids=str)
+@pytest.mark.parametrize("case", [CASES[name] for name in ("chunk by chunk", "two in flight", "redo")])
 @pytest.mark.parametrize("kind", ["cached", "nothing kept"])
 def test_state_is_as_large_at_frame_400_as_at_frame_20(case: Staircase, kind: str) -> None:
     """A video a hundred times longer than the window of 3, every value the same size to the byte."""

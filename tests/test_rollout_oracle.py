@@ -151,7 +151,7 @@ def test_endless() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [Staircase(2, 2), Staircase(4, 2, 0.25), Staircase(3, 1, 0, 3), Staircase(2, 1, 0.5, redo=1)], ids=str
+    "case", [Staircase(2, 2), Staircase(4, 2, 0.25), Staircase(3, 1, 0, 3), Staircase(2, 1, 0.5, redo=1)]
 )
 def test_controls_are_those_of_the_absolute_frames(case: Staircase) -> None:
     """Asserted inside the oracle, in flight and when remembered; asked once for each descent."""

@@ -131,7 +131,6 @@ def test_rows_and_evaluations(case: Staircase) -> None:
         (Staircase(4, lag=0.5, chunks=3), [[0.5, 1, 1], [0.25, 0.75, 1], [0, 0.5, 1]], 3, 1),
         (Staircase(2, lag=0.5, redo=1), [[0.5, 0.5, 1], [0, 0, 0.5]], 2, 1),
     ],
-    ids=str,
 )
 def test_plans_by_hand(case: Staircase, loop: list[list[float]], warm: int, hop: int) -> None:
     plan = case.plan()
@@ -160,7 +159,6 @@ def test_a_lag_that_floats_cannot_hold(steps: int) -> None:
         (Staircase(8, chunks=0), "at least 1"),
         (Staircase(8, redo=-1), "redo at least 0"),
     ],
-    ids=str,
 )
 def test_the_impossible_is_refused_with_its_fix(case: Staircase, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:

@@ -23,10 +23,10 @@ from unspool.explain import check
 from unspool.preparation import check_codec, with_codec
 from unspool.system import System
 from unspool.train import loop
-from unspool.train.codec import TRAINING, CodecJob
+from unspool.train.codec import SQUARE, TRAINING, CodecJob
 from unspool.train.job import Report, changes, conduct, find_checkpoint, held_out_of, refuse_a_run
 from unspool.train.run import clips_for, describe, flops_per_clip
-from unspool.types import Count
+from unspool.types import Count, Positive
 
 ENOUGH = 10
 """Numbers of data for each parameter, below which a model is told to be too large for it."""
@@ -79,9 +79,10 @@ def plan(
 def codec_settings() -> list[Setting]:
     """Every setting of `train codec` by the name that it is typed as; two ways are not one forward pass to compile."""
     size = Setting("resolution", Count, 64, "pixels of a frame's side in training")
+    square = Setting("square", Positive, SQUARE, "weight of the squared error: more PSNR, less sharpness")
     training = [s for s in config.signature(loop.TrainOptions, "train.") if s.name != "train.compile"]
     chosen = [s._replace(default=getattr(TRAINING, s.name.removeprefix("train."))) for s in training]
-    return [size, *config.signature(CodecOptions, "codec."), *chosen]
+    return [size, square, *config.signature(CodecOptions, "codec."), *chosen]
 
 
 def plan_codec(
@@ -106,7 +107,7 @@ def plan_codec(
         sections[section][key] = value
     options, train = CodecOptions(**sections["codec"]), loop.TrainOptions(**sections["train"])
     checkpoint = None if resume is None else find_checkpoint(out, resume, train.steps)
-    job = CodecJob(options, train, str(data), values["resolution"], out, checkpoint, told=told or {})
+    job = CodecJob(options, train, str(data), values["resolution"], values["square"], out, checkpoint, told=told or {})
     if resume is None:
         return job
     begun = () if checkpoint is not None else (f"{out} has no checkpoint yet: it begins anew",)

@@ -43,7 +43,7 @@ def test_a_rehearsal_leaves_its_result_in_its_own_folder(claim, tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["unspool", "claims", "run"])
     assert main(["claims", "run", str(claim), "--flops", "3e8", "--out", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
-    assert "colour shift              +1 (-11.7 to 13.7) of 255; 1 counts" in out
+    assert "colour shift                    +1 (-11.7 to 13.7) of 255; 1 counts" in out
     assert "verdict: undecided (a rehearsal, which says nothing of the claim)" in out
     told = json.loads((tmp_path / "out" / "rehearsal.json").read_text())
     assert told["rehearsal"] and told["made"]["command"].startswith("unspool claims run")

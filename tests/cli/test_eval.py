@@ -150,3 +150,18 @@ def test_a_model_that_breaks_is_named_before_anything_is_told_of_it(unspool, tra
     save_file(tensors, weights)
     told = refused(unspool, "broken", "--data", "duel", "--out", "out", *FEW, cwd=tmp_path)
     assert "finite" in told
+
+
+def test_a_model_beside_itself_makes_other_futures_and_names_of_controls_are_not_taken(
+    unspool, trained: Path, tmp_path: Path
+) -> None:
+    for k in range(2):
+        write(tmp_path / "real" / f"{k}.mp4", 40, seed=k)
+    done = unspool("eval", trained, trained, "real", "--data", "duel", *FEW, "--out", "out", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [arm["name"] for arm in found["arms"]][:3] == ["tiny", "tiny again", "real given"]
+    psnr = [found["table"][name]["psnr"]["value"] for name in ("tiny", "tiny again")]
+    assert psnr[0] != psnr[1]
+    (same,) = [d for d in found["differences"] if (d["a"], d["b"], d["measure"]) == ("tiny", "tiny again", "motion")]
+    assert not same["apart"]

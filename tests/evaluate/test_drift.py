@@ -10,7 +10,8 @@ import pytest
 
 from unspool.errors import UserError
 from unspool.evaluate import Metric, Series, Table, copy_last, real_against_real, segments, tabulate
-from unspool.evaluate.drift import edges_of, segment_means, theil_sen
+from unspool.evaluate.curves import measure
+from unspool.evaluate.drift import edges_of, segment_means, series_of, theil_sen
 
 
 def soften(video: np.ndarray) -> np.ndarray:
@@ -91,6 +92,15 @@ def test_every_corruption_is_flagged_by_the_metric_meant_for_it(
     for flag, share in flags.items():
         assert found.get(flag, 0) >= share, found
     assert not [key for key, share in found.items() if key[0] in spares and share > 0.1], found
+
+
+def test_made_and_real_frames_are_told_from_the_frame_before_them(real: np.ndarray) -> None:
+    """A real clip beside itself is the same series, and each is drawn away from the last frame of its own context."""
+    context, after = measure(real[:, :2]), measure(real[:, 2:])
+    for one in series_of(after, after, context, context):
+        np.testing.assert_array_equal(one.values, one.real)
+    alone = {one.metric.name: one for one in series_of(after, after, context)}
+    assert (alone["colour"].real[:, 0] == 0).all() and (alone["colour"].values[:, 0] > 0).all()
 
 
 def test_a_frozen_video_has_no_horizon_by_any_metric(fresh: np.ndarray, real: np.ndarray) -> None:

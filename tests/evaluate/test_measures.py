@@ -10,6 +10,7 @@ import pytest
 
 from unspool.data.worlds.duel import Duel
 from unspool.data.worlds.rooms import Rooms
+from unspool.errors import UserError
 from unspool.evaluate.ladder import RUNGS, Measure, climb
 from unspool.evaluate.measures import MEASURES, jumps_of
 
@@ -86,3 +87,5 @@ def test_a_cut_is_a_change_out_of_nothing() -> None:
     late = steady + 90 * (np.arange(40) >= 20)[None, :, None] * [1, 0, 0]
     np.testing.assert_allclose(jumps_of(np.concatenate([steady, late])), [1, 46])
     assert jumps_of(np.zeros((1, 4, 3))) == 0
+    with pytest.raises(UserError, match="4 frames or more, not 3"):
+        jumps_of(np.zeros((1, 3, 3)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from unspool.errors import UserError
 from unspool.evaluate import copy_last
-from unspool.evaluate.distance import mmd2
-from unspool.evaluate.ladder import RUNGS, Rung, corrupt
-from unspool.evaluate.measures import MEASURES
-from unspool.evaluate.tables import LINES, Base, Cell, Gathered, Line, _blocks, _cubic, _interval, _mmd2, difference, table
+from unspool.evaluate.clipwise import blocks, cubic, mmd2, nearness
+from unspool.evaluate.tables import LINES, Base, Cell, Gathered, _chance, _interval, differences, drift_of, holm, table
 from unspool.evaluate.watch import Watch, in_blocks
 
 FRAMES, SEGMENT, CONTEXTS = 120, 60, 8
@@ -56,21 +57,6 @@ def cells(arms: dict[str, Gathered], base: Base) -> dict[str, dict[str, Cell]]:
     return table(arms, base)
 
 
-@pytest.mark.parametrize("rung", [rung for rung in RUNGS if rung.name != "collapse"], ids=lambda rung: rung.name)
-def test_the_lines_that_claim_a_rung_rank_it(rung: Rung, clips: np.ndarray, base: Base) -> None:
-    """Corrupted clips are farther from real video than the same clips as they were; `measures.py` climbs by steps."""
-    seen = {measure.name: rung.name in measure.sees for measure in MEASURES}
-    corrupted, clean = gather(corrupt(rung, clips, 1.0)[:, None], clips), gather(clips[:, None], clips)
-    for line in LINES:
-        if seen.get(line.ladder):
-            before, after = (_apart(line, line.of(arm, base)[0]) for arm in (clean, corrupted))
-            assert after > before, (line.name, before, after)
-
-
-def _apart(line: Line, value: float) -> float:
-    return {"lower": value, "higher": -value, "real": abs(np.log(max(value, 1e-3)))}[line.better]
-
-
 def test_every_measure_has_a_figure_or_a_reason(cells: dict[str, dict[str, Cell]]) -> None:
     for row in cells.values():
         assert list(row) == [line.name for line in LINES]
@@ -80,15 +66,17 @@ def test_every_measure_has_a_figure_or_a_reason(cells: dict[str, dict[str, Cell]
     assert said == {"lpips", "energy", "diversity"}  # no weights, one future, no world to run again
 
 
-def test_an_arm_is_not_told_apart_from_itself_and_two_arms_are(cells: dict[str, dict[str, Cell]], base: Base) -> None:
-    some, more = cells["a little noise"], cells["more noise"]
-    for name, cell in some.items():
-        if cell.interval is not None:
-            same = difference(cell, cell, base)
-            assert same is not None and (same.value, same.low, same.high) == (0, 0, 0), name
+def test_two_arms_are_told_apart(cells: dict[str, dict[str, Cell]], base: Base) -> None:
+    found = differences(cells["more noise"], cells["a little noise"], base)
     for name in ("mmd", "frechet", "sharpness", "flicker", "flow", "motion"):
-        apart = difference(more[name], some[name], base)
-        assert apart is not None and apart.low > 0, name
+        assert found[name].apart and found[name].low > 0 and found[name].p < 0.01, name
+    assert not {"lpips", "energy", "diversity"} & set(found)
+
+
+def test_holm_steps_down() -> None:
+    chances = [0.3, 0.0124, 0.001, 0.04, 0.0126]
+    assert holm(chances).tolist() == [False, True, True, False, True] and holm([]).tolist() == []
+    assert not holm([0.02] * 3).any() and holm([0.05]).all()
 
 
 def test_a_frozen_video_wins_nothing_that_counts(cells: dict[str, dict[str, Cell]]) -> None:
@@ -106,12 +94,61 @@ def test_real_against_real_is_as_real(cells: dict[str, dict[str, Cell]]) -> None
     assert cells["other real"]["mmd"].values[0] < 1
 
 
-def test_the_mmd_of_clips_is_that_of_their_rows(arms: dict[str, Gathered], base: Base) -> None:
-    made = arms["a little noise"]["features"][:, 0, :, 0].astype(np.float64)
-    real = base.real["features"][:, 0, :, 0].astype(np.float64)
-    ours = np.concatenate([np.ones(len(made)), np.zeros(len(real))])[None]
-    found = _mmd2(_blocks([*made, *real], _cubic), ours, 1 - ours)[0]
-    assert found == pytest.approx(mmd2(np.concatenate(made), np.concatenate(real)), rel=1e-9)
+@pytest.mark.parametrize("kernel", [cubic, nearness])
+def test_the_mmd_of_clips_is_that_of_pairs_of_different_clips(kernel: Callable[[np.ndarray], np.ndarray]) -> None:
+    draws = np.random.default_rng(0)
+    made, real = ([draws.normal(size=(rows, 5)) for rows in sizes] for sizes in ((2, 3, 3), (1, 2, 4, 2)))
+
+    def mean(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+        pairs = [(x, y) for one in a for other in b if one is not other for x in one for y in other]
+        return float(np.mean([kernel(np.stack(pair))[0, 1] for pair in pairs]))
+
+    want = mean(made, made) + mean(real, real) - 2 * mean(made, real)
+    ours = np.repeat([[1.0, 0.0]], [3, 4], 1)
+    assert mmd2(blocks([*made, *real], kernel), ours, 1 - ours)[0] == pytest.approx(want)
+    with pytest.raises(UserError, match="2 contexts and 2 real clips"):
+        mmd2(blocks([*made[:1], *real], kernel), ours[:, 2:], 1 - ours[:, 2:])
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.8])
+def test_windows_and_futures_that_are_alike_do_not_make_an_mmd(alike: float) -> None:
+    """Equal distributions: rows of one clip share a part, and what is said of them is centred on 0."""
+    draws = np.random.default_rng(0)
+
+    def clips(count: int, futures: int) -> Gathered:
+        own = draws.normal(size=(count, 1, 1, 3, 16)), draws.normal(size=(count, futures, 3, 3, 16))
+        features = np.sqrt(alike) * own[0] + np.sqrt(1 - alike) * own[1]
+        return Gathered([{"features": one, "motion": one[..., 0, 0]} for one in features])
+
+    line = next(line for line in LINES if line.name == "mmd")
+    found = []
+    for _ in range(60):
+        base = Base(clips(16, 1), clips(8, 1), None, SEGMENT)
+        found.append(_interval(line.of(clips(8, 8), base), base))
+    value, low, high = np.array(found).T
+    assert abs(value.mean()) < 3 * value.std() / np.sqrt(len(value)) < 0.3
+    assert np.mean((low > 0) | (high < 0)) <= 0.08
+
+
+def test_still_and_repeated_frames_are_counted_without_each_real_clip(arms: dict[str, Gathered], base: Base) -> None:
+    for name, limits in (("still", base.still), ("repetition", base.repeats)):
+        line = next(line for line in LINES if line.name == name)
+        assert len(limits) == 1 + CONTEXTS + len(base.real) and len(set(limits[: 1 + CONTEXTS])) == 1 < len(set(limits))
+        others = [clip for clip in range(len(base.real)) if clip != 3]
+        fewer = Base(Gathered([{k: v[i] for k, v in base.real.figures.items()} for i in others]), base.truth, None, SEGMENT)
+        assert line.of(arms["other real"], base)[1 + CONTEXTS + 3] == line.of(arms["other real"], fewer)[0]
+
+
+def test_what_others_are_told_in_has_no_figure_of_its_own(base: Base) -> None:
+    cell = table({"real": base.truth}, base)["real"]["frechet"]
+    assert cell.interval is None and cell.why.startswith("1 by construction")
+
+
+def test_the_worst_segment_is_the_largest_deviation(arms: dict[str, Gathered], base: Base) -> None:
+    line = next(line for line in LINES if line.name == "worst")
+    rows = drift_of(arms["frozen"], base).rows
+    worst = [max(abs(row.drift) for row in rows if row.video == video) for video in range(CONTEXTS)]
+    assert line.of(arms["frozen"], base)[0] == pytest.approx(np.mean(worst))
 
 
 def means(draws: np.random.Generator, contexts: int) -> np.ndarray:
@@ -123,15 +160,18 @@ def means(draws: np.random.Generator, contexts: int) -> np.ndarray:
 class Sized:
     """As much of a `Base` as an interval asks for."""
 
-    def __init__(self, contexts: int, clips: int = 5) -> None:
-        self.truth, self.real = {"motion": np.empty(contexts)}, {"motion": np.empty(clips)}
+    def __init__(self, contexts: int) -> None:
+        self.truth = range(contexts)
 
 
 def test_intervals_hold_the_truth_19_times_in_20_and_shrink_as_the_root_of_the_contexts() -> None:
     draws = np.random.default_rng(0)
     widths = {}
     for contexts in (8, 32, 128):
-        found = [_interval(means(draws, contexts), Sized(contexts)) for _ in range(2000)]  # type: ignore[arg-type]
+        values = [means(draws, contexts) for _ in range(2000)]
+        found = [_interval(one, Sized(contexts)) for one in values]  # type: ignore[arg-type]
+        chances = [_chance(one, Sized(contexts)) for one in values]  # type: ignore[arg-type]
+        assert [p < 0.05 for p in chances] == [low > 0 or high < 0 for _, low, high in found]
         assert np.mean([low <= 0 <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
         widths[contexts] = np.mean([high - low for _, low, high in found])
     assert widths[32] / widths[128] == pytest.approx(2, rel=0.08)
@@ -139,5 +179,5 @@ def test_intervals_hold_the_truth_19_times_in_20_and_shrink_as_the_root_of_the_c
 
 
 def test_one_context_has_no_interval() -> None:
-    value, low, high = _interval(np.array([1.0, np.nan, 1, 1]), Sized(1, 2))  # type: ignore[arg-type]
+    value, low, high = _interval(np.array([1.0, np.nan, 1, 1]), Sized(1))  # type: ignore[arg-type]
     assert value == 1 and np.isnan([low, high]).all()

@@ -10,7 +10,7 @@ from unspool.evaluate.curves import Curves, measure
 from unspool.evaluate.features import random_features
 from unspool.evaluate.flow import warp
 from unspool.evaluate.futures import score_futures, thumbnails
-from unspool.evaluate.measures import order_of
+from unspool.evaluate.measures import jumps_of, order_of
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import nearest
 from unspool.evaluate.watch import BLOCK, Watch, in_blocks
@@ -34,18 +34,43 @@ def see(watch: Watch, made: np.ndarray, real: np.ndarray | None, sizes: list[int
 
 def test_figures_are_those_of_the_whole_video(made: np.ndarray, real: np.ndarray) -> None:
     truth = real[0, :FRAMES]
-    found = see(Watch(FRAMES, SEGMENT, real[0, :2]), made, truth, [1, 2, 70, 33, 5]).figures()
+    found = see(Watch(FRAMES, SEGMENT), made, truth, [1, 2, 70, 33, 5]).figures()
     for name, whole in measure(made)._asdict().items():
         np.testing.assert_allclose(found[name], whole, rtol=1e-6)
-    for name, whole in measure(real[:1, 1:2])._asdict().items():
-        np.testing.assert_array_equal(found[f"begun_{name}"], whole[0])
+        np.testing.assert_array_equal(found[f"begun_{name}"], found[name][0, :1])
     np.testing.assert_allclose(found["order"], order_of(thumbnails(made)), rtol=1e-5)
+    np.testing.assert_allclose(found["jumps"], jumps_of(measure(made).rgb), rtol=1e-5)
     np.testing.assert_array_equal(found["warp"], warp(made).error)
     np.testing.assert_array_equal(found["psnr"], psnr(made, truth))
     np.testing.assert_array_equal(found["ssim"], ssim(made, truth))
     np.testing.assert_array_equal(found["ms_ssim"], ms_ssim(made, truth))
     np.testing.assert_allclose(found["score"], score_futures(made, truth).score)
     np.testing.assert_allclose(found["repeats"], nearest(made), rtol=1e-4)
+
+
+@pytest.mark.parametrize("context", [1, 2, 5])
+def test_the_first_frame_comes_after_the_context(made: np.ndarray, real: np.ndarray, context: int) -> None:
+    """A video that goes on from another picture than it was given begins with a cut, which frames after it cannot tell."""
+    before = real[0, :context]
+    found = see(Watch(FRAMES, SEGMENT, before), made, None, [1, 2, 70, 33, 5]).figures()
+    whole = np.concatenate([np.repeat(before[None, -2:], len(made), 0), made], 1)
+    for name, figures in measure(whole)._asdict().items():
+        np.testing.assert_allclose(found[name], figures[:, -FRAMES:], rtol=1e-6)
+        if name in ("rgb", "sharpness"):
+            np.testing.assert_allclose(found[f"begun_{name}"][0], figures[0, -FRAMES - 1])
+    small = thumbnails(whole)
+    one, two = (np.abs(small[:, lag:] - small[:, :-lag]).mean(2)[:, -FRAMES:].mean(1) for lag in (1, 2))
+    np.testing.assert_allclose(found["order"], one / two, rtol=1e-5)
+    np.testing.assert_allclose(found["jumps"], jumps_of(measure(whole).rgb), rtol=1e-5)
+
+
+def test_a_cut_at_the_seam_is_a_sudden_change(made: np.ndarray) -> None:
+    context, later = made[:, :2], made[:, 2:]
+    goes_on, cuts = (
+        np.mean([see(Watch(FRAMES - 2, SEGMENT, context[k]), later[[other]], None, [FRAMES]).figures()["jumps"]
+                 for k, other in enumerate(order)]) for order in (range(8), np.roll(range(8), 1))
+    )  # fmt: skip
+    assert goes_on < 3 and cuts > 3 * goes_on, (goes_on, cuts)
 
 
 def test_a_window_of_each_segment_is_looked_at_in_its_middle(made: np.ndarray) -> None:

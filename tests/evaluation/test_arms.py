@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from unspool import recipes
+from unspool.data.folder import open_folder
 from unspool.data.layouts import open_episodes
-from unspool.data.reels import Later, Reels, open_reels
+from unspool.data.reels import Chosen, Reels, ShardReels, open_reels, part
+from unspool.data.shards import Shards
 from unspool.data.writer import VideoWriter
 from unspool.errors import NothingThere, UserError
 from unspool.evaluation import arms
@@ -19,6 +21,7 @@ from unspool.evaluation.arms import Arm, Conditions, after
 from unspool.system import System
 from unspool.testing.tools import scale_weights
 
+SETTINGS = {"recipe": "chunk-by-chunk"}
 ASKED = Conditions(frames=70, context=3, contexts=2, futures=2, real=3, segment=35)
 
 
@@ -46,7 +49,7 @@ def test_reels_are_the_clips_that_sample_begins_with(reels: Reels) -> None:
     np.testing.assert_array_equal(np.concatenate(list(reels.blocks(4))), clip.frames[0])
     assert clip.actions is not None
     np.testing.assert_array_equal(reels.actions(4), clip.actions[0])
-    np.testing.assert_array_equal(Later(reels, 3).beginnings([1, 0], 5)[0], clip.frames[0, :5])
+    np.testing.assert_array_equal(Chosen(reels, [7, 4]).beginnings([1, 0], 5)[0], clip.frames[0, :5])
 
 
 def test_truth_follows_the_context_and_copy_last_stays(reels: Reels) -> None:
@@ -68,18 +71,18 @@ def test_a_world_run_again_begins_alike_and_ends_differently(world: str) -> None
 
 
 def test_the_nearest_training_clip_is_the_same_one_where_it_is_there(reels: Reels) -> None:
-    found = arms.nearest(reels, Later(reels, -1), ASKED)  # clip k of the one is clip k + 1 of the other
+    found = arms.nearest(reels, Chosen(reels, [3, 2, 1, 0]), ASKED)
     np.testing.assert_array_equal(whole(found.play(1))[0], np.concatenate(list(reels.blocks(1)))[3:])
 
 
 def test_a_model_goes_on_by_the_actions_and_other_contexts_have_other_seeds(reels: Reels, system: System) -> None:
-    arm = arms.model("mine", "here", "chunk-by-chunk", system, reels, ASKED)
+    arm = arms.model("mine", "here", SETTINGS, system, reels, ASKED)
     made = whole(arm.play(0))
     assert made.shape == (2, 70, 32, 32, 3) and arm.futures == 2 and arm.paired and arm.kind == "model"
     np.testing.assert_array_equal(made, whole(arm.play(0)))
     assert (made[0] != made[1]).any()
     still = Still(reels)
-    assert (whole(arms.model("mine", "here", "chunk-by-chunk", system, still, ASKED).play(0)) != made).any()
+    assert (whole(arms.model("mine", "here", SETTINGS, system, still, ASKED).play(0)) != made).any()
 
 
 class Still:
@@ -90,6 +93,17 @@ class Still:
 
     def __len__(self) -> int:
         return len(self.reels)
+
+    @property
+    def identity(self) -> str:
+        return "still"
+
+    @property
+    def resize(self) -> str:
+        return "none"
+
+    def episode(self, reel: int) -> int:
+        return reel
 
     def name(self, reel: int) -> str:
         return self.reels.name(reel)
@@ -108,7 +122,7 @@ class Still:
 
 
 def test_the_twin_has_the_weights_but_not_the_name_or_identity(reels: Reels, system: System) -> None:
-    arm = arms.model("mine", "here", "chunk-by-chunk", system, reels, ASKED)
+    arm = arms.model("mine", "here", SETTINGS, system, reels, ASKED)
     twin = arms.without_memory(arm, system, reels, ASKED)
     assert twin.of == "mine" and twin.kind == "control" and twin.identity != arm.identity and twin.name == "mine, no memory"
     assert (whole(twin.play(0)) != whole(arm.play(0))).any()
@@ -118,10 +132,12 @@ def test_the_identity_is_that_of_weights_and_plan(reels: Reels, system: System) 
     from dataclasses import replace
 
     def identity(of: System) -> str:
-        return arms.model("mine", "here", "chunk-by-chunk", of, reels, ASKED).identity
+        return arms.model("mine", "here", SETTINGS, of, reels, ASKED).identity
 
     assert identity(system) == identity(replace(system))
     assert identity(replace(system, schedule=replace(system.schedule, steps=4))) != identity(system)
+    other = arms.model("mine", "here", {**SETTINGS, "arguments": {"window": 4}}, system, reels, ASKED)
+    assert other.identity != identity(system)  # what no weight tells
 
 
 def test_recorded_video_cannot_be_run_again(reels: Reels) -> None:
@@ -129,10 +145,44 @@ def test_recorded_video_cannot_be_run_again(reels: Reels) -> None:
         arms.again(Still(reels), ASKED).play(0)
 
 
+# ---- recorded video
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Shards:
+    """Six held-out recordings of 30 to 80 frames."""
+    for k in range(6):
+        write(tmp_path / "videos" / f"{k}.mp4", 30 + 10 * k, seed=k)
+    return open_folder(tmp_path / "videos", 32, "test", holdout=0.99, cache=tmp_path / "cache")
+
+
+def test_contexts_and_the_clips_they_are_compared_with_are_of_other_recordings(shards: Shards) -> None:
+    reels = ShardReels(shards, 30)
+    longest = len(shards.episodes)
+    assert len(reels) == sum(member.frames // 30 for member in shards.episodes) and longest >= 5
+    parted = part(reels, 2, 4, 3)
+    own, others = ({side.episode(k) for k in range(len(side))} for side in parted)
+    assert len(parted.contexts) == 2 and own and len(others) >= 3 and not own & others
+    everything = part(reels, 50, 50, 3)
+    own, others = ({side.episode(k) for k in range(len(side))} for side in everything)
+    assert len(own) + len(others) == longest and not own & others
+    with pytest.raises(NothingThere, match="1 to go on from and 9 others are needed"):
+        part(reels, 2, 4, 9)
+
+
+def test_the_identity_of_reels_changes_with_the_videos_behind_them(shards: Shards, tmp_path: Path) -> None:
+    before = ShardReels(shards, 30).identity
+    assert ShardReels(shards, 30).identity == before != ShardReels(shards, 31).identity
+    write(tmp_path / "videos" / "5.mp4", 80, seed=99)
+    again = open_folder(tmp_path / "videos", 32, "test", holdout=0.99, cache=tmp_path / "cache")
+    assert ShardReels(again, 30).identity != before
+
+
 # ---- video files of others
 
 
 def write(path: Path, frames: int, fps: float = 15, seed: int = 0, size: int = 32) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(path, size=(size, size), fps=fps) as out:
         out.write(np.random.default_rng(seed).integers(0, 255, (frames, size, size, 3), np.uint8))
 
@@ -155,7 +205,7 @@ def test_videos_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
         files(tmp_path)
     write(tmp_path / "b.mp4", 40)
     with pytest.raises(UserError, match=r"theirs/b.mp4 has 40 frames: choose --frames 40 or fewer"):
-        list(files(tmp_path).play(1))
+        files(tmp_path)
     write(tmp_path / "b.mp4", 80, fps=30)
     with pytest.raises(UserError, match=r"theirs/b.mp4 has 30 frames a second, the data 15"):
         files(tmp_path)

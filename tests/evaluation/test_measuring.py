@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unspool.data.reels import Reels, open_reels
+from unspool.data.reels import Parted, open_reels, part
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.tables import Gathered
 from unspool.evaluation import arms
@@ -23,14 +23,14 @@ ASKED = Conditions(frames=20, context=2, contexts=2, futures=2, real=3, segment=
 
 
 @pytest.fixture(scope="module")
-def reels() -> Reels:
-    return open_reels("rooms", 32, ASKED.whole)
+def reels() -> Parted:
+    return part(open_reels("rooms", 32, ASKED.whole), 2, 3, 3)
 
 
 class Counted:
     """An arm that notes which contexts it has played, and can be told to press Ctrl-C in one."""
 
-    def __init__(self, reels: Reels, stop_in: int | None = None) -> None:
+    def __init__(self, reels: Parted, stop_in: int | None = None) -> None:
         self.reels, self.stop_in, self.played = reels, stop_in, list[int]()
         self.arm = Arm("counted", "noise", self.play, futures=2, identity="one")
 
@@ -41,8 +41,8 @@ class Counted:
         yield np.random.default_rng(context).integers(0, 255, (2, 20, 32, 32, 3), np.uint8)
 
 
-def run(arm: Arm, reels: Reels, out: Path, data: str = "data", **other: object) -> Measured:
-    return measure([arm, arms.truth(reels, ASKED)], reels, ASKED._replace(**other), out, data, Published())
+def run(arm: Arm, reels: Parted, out: Path, **other: object) -> Measured:
+    return measure([arm, arms.truth(reels.contexts, ASKED)], reels, ASKED._replace(**other), out, Published())
 
 
 def same(a: Gathered | str, b: Gathered | str) -> bool:
@@ -50,19 +50,23 @@ def same(a: Gathered | str, b: Gathered | str) -> bool:
     return all(np.array_equal(a[name], b[name], equal_nan=True) for name in a.figures)
 
 
-def test_what_is_measured_stays_and_is_not_measured_again(reels: Reels, tmp_path: Path) -> None:
+def test_what_is_measured_stays_and_is_not_measured_again(
+    reels: Parted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counted = Counted(reels)
     first = run(counted.arm, reels, tmp_path)
     again = run(counted.arm, reels, tmp_path)
     assert counted.played == [0, 1] and same(first.arms["counted"], again.arms["counted"]) and same(first.real, again.real)
     assert set(first.rates) == {"counted", "real", "other episodes"} and not again.rates
     run(replace(counted.arm, identity="another"), reels, tmp_path)
-    run(replace(counted.arm, identity="another"), reels, tmp_path, "other data")
-    run(replace(counted.arm, identity="another"), reels, tmp_path, "other data", segment=16)
-    assert counted.played == [0, 1] * 4
+    run(replace(counted.arm, identity="another"), part(open_reels("rooms", 32, ASKED.whole, "unseen"), 2, 3, 3), tmp_path)
+    run(replace(counted.arm, identity="another"), reels, tmp_path, segment=16)
+    monkeypatch.setattr("unspool.evaluation.measuring.version", lambda: "another")
+    run(replace(counted.arm, identity="another"), reels, tmp_path, segment=16)
+    assert counted.played == [0, 1] * 5
 
 
-def test_ctrl_c_keeps_what_is_whole_and_the_same_call_goes_on(reels: Reels, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_is_whole_and_the_same_call_goes_on(reels: Parted, tmp_path: Path) -> None:
     stopped = Counted(reels, stop_in=1)
     with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         run(stopped.arm, reels, tmp_path)
@@ -74,7 +78,7 @@ def test_ctrl_c_keeps_what_is_whole_and_the_same_call_goes_on(reels: Reels, tmp_
     assert same(found.arms["counted"], run(Counted(reels).arm, reels, tmp_path / "new").arms["counted"])
 
 
-def test_an_arm_without_futures_says_why_and_the_others_are_measured(reels: Reels, tmp_path: Path) -> None:
+def test_an_arm_without_futures_says_why_and_the_others_are_measured(reels: Parted, tmp_path: Path) -> None:
     def none(context: int) -> Iterator[np.ndarray]:
         raise NothingThere("there is no world")
 
@@ -82,7 +86,19 @@ def test_an_arm_without_futures_says_why_and_the_others_are_measured(reels: Reel
     assert found.arms["none"] == "there is no world" and isinstance(found.arms["real"], Gathered)
 
 
-def test_frames_of_another_size_are_told(reels: Reels, tmp_path: Path) -> None:
+def test_a_model_that_breaks_says_so_where_another_is_left(reels: Parted, tmp_path: Path) -> None:
+    def broken(context: int) -> Iterator[np.ndarray]:
+        raise UserError("the model broke at frame 7")
+
+    bad = Arm("bad", "", broken, kind="model", weights="w")
+    good = replace(Counted(reels).arm, kind="model", weights="v")
+    found = measure([bad, good, arms.truth(reels.contexts, ASKED)], reels, ASKED, tmp_path, Published())
+    assert found.arms["bad"] == "the model broke at frame 7" and isinstance(found.arms["counted"], Gathered)
+    with pytest.raises(UserError, match="broke at frame 7"):
+        run(bad, reels, tmp_path)
+
+
+def test_frames_of_another_size_are_told(reels: Parted, tmp_path: Path) -> None:
     def small(context: int) -> Iterator[np.ndarray]:
         yield np.zeros((1, 20, 16, 16, 3), np.uint8)
 

@@ -1,7 +1,7 @@
 """Claims: what a paper says of its system, as one small experiment whose proof is written down before it runs.
 
 A claim file says which of two arms is expected to be better, by which measure, from which difference on it would count, and
-what may be spent. `plan`, `train` and `judge` run it; the verdict comes from the interval alone. `page` is the table of all.
+what may be spent. `plan`, `train` and `judge` run it; effect and interval give the verdict. `page` is the table of all.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ YAML; the file's name is the claim's. `needs` says why it cannot run yet; withou
       flops: 60e12                   # of the training of one arm with one seed
       seeds: 3
       evaluate: {frames: 300, contexts: 16, futures: 2, real: 16, segment: 100}
-      measure: mmd
+      measure: mmd                   # a line of the table of `unspool eval`, or memory.psnr, memory.recall, needle
       better: one                    # the arm that the claim expects to be better
       smallest: 1                    # difference that counts, in the measure's unit
       also: [colour]                 # measures to show beside it; motion is always among them
@@ -33,8 +33,9 @@ import pydantic
 from annotated_types import Ge, MinLen
 
 from unspool import config
+from unspool.claims.measures import KNOWN, Measure
 from unspool.errors import UserError
-from unspool.evaluate.tables import LINES, Line
+from unspool.evaluation.memory import WORLD
 from unspool.types import Count, Positive
 
 FIXED = ("data", "train.steps", "train.seed")
@@ -44,7 +45,6 @@ LEAST = {
     "coverage": ("segment", 16), "density": ("segment", 16), "repetition": ("frames", 60),
 }  # fmt: skip
 """What a measure asks of the conditions, so that no hours are trained for a figure that cannot be had."""
-KNOWN = {line.name: line for line in LINES}
 
 Words = Annotated[str, MinLen(1)]
 Slug = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
@@ -66,7 +66,7 @@ class Evaluate(_Strict):
 
 
 class Experiment(_Strict):
-    """One contrast. flops: of one run; smallest: in the unit of `unit_of` the measure."""
+    """One contrast. flops: of one run; smallest: in the unit of `measures.unit_of` the measure."""
 
     data: Words
     settings: dict[str, Any] = {}
@@ -85,7 +85,7 @@ class Experiment(_Strict):
         return next(arm for arm in self.arms if arm != self.better)
 
     @property
-    def shown(self) -> tuple[Line, ...]:
+    def shown(self) -> tuple[Measure, ...]:
         """The measure that decides, then those beside it. Motion is always there: what stands still drifts nowhere."""
         return tuple(KNOWN[name] for name in dict.fromkeys((self.measure, *self.also, "motion")))
 
@@ -113,11 +113,6 @@ class Claim(NamedTuple):
     path: Path
     told: File
     sha256: str
-
-
-def unit_of(line: Line) -> str:
-    """What differences of a measure are told in: doublings where the measure is a ratio to real video."""
-    return "doublings nearer to real" if line.better == "real" else line.unit
 
 
 def folder() -> Path:
@@ -189,8 +184,13 @@ def _check(asked: Experiment, runs: bool) -> None:
         key, least = LEAST.get(name, ("frames", 2))
         if getattr(asked.evaluate, key) < least:
             raise UserError(f"the measure {name} needs evaluate.{key} of {least} or more")
+        if KNOWN[name].memory and asked.data.partition(":")[0] != WORLD:
+            raise UserError(f"the measure {name} is of the world {WORLD}: set data to it, or choose another measure")
     for arm, settings in asked.arms.items():
-        _check_arm(arm, config.dotted(asked.settings) | config.dotted(settings))
+        given = config.dotted(asked.settings) | config.dotted(settings)
+        _check_arm(arm, given)
+        if any(measure.memory for measure in asked.shown) and not given.get("controls"):
+            raise UserError(f"memory is measured of models that take actions: add controls: 6 to the settings of {arm}")
         if runs:
             config.resolve(None, asked.layers(arm, 0))
 

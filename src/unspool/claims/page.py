@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unspool import store
-from unspool.claims.claim import KNOWN, Claim, Experiment, read, unit_of
+from unspool.claims.claim import Claim, Experiment, read
+from unspool.claims.measures import KNOWN, unit_of
 from unspool.claims.running import CONTROLS, SCHEMA
 from unspool.errors import UserError
 
@@ -18,10 +19,12 @@ pixels, under a million parameters. Which arm should be better, by which measure
 stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed since, the
 verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a minus means
 worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard errors to each
-side.
+side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts would say is not in it.
+The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
 
-**holds**: the interval lies above 0 and reaches the smallest effect that counts. **fails**: it lies below that effect.
-**undecided**: neither. A contrast this small speaks of this setting only; a failure here does not refute a paper.
+**holds**: the interval lies above 0, and the effect itself is no smaller than the smallest that counts. **fails**: the whole
+interval lies below the smallest that counts. **undecided**: neither, and a claim about memory where no run of either arm
+remembers 2 dB worth. A contrast this small speaks of this setting only; a failure here does not refute a paper.
 
 *read*: what the experiment rests on stands in a text or code of the authors that was read. *reconstructed*: from descriptions
 by others. *own*: found in this project. `unspool claims table` writes this page.
@@ -112,8 +115,8 @@ def _cells(row: Row) -> list[str]:
 
 
 def _measure(asked: Experiment) -> str:
-    line = KNOWN[asked.measure]
-    return f"{line.title}, {unit_of(line)}; {asked.better} against {asked.other}"
+    measure = KNOWN[asked.measure]
+    return f"{measure.title}, {unit_of(measure)}; {asked.better} against {asked.other}"
 
 
 def _beside(row: Row) -> list[str]:
@@ -123,8 +126,8 @@ def _beside(row: Row) -> list[str]:
     for name, cell in result["effects"].items():
         means = [_mean([seed[name] for seed in result["arms"][arm]["seeds"].values()]) for arm in (asked.better, asked.other)]
         controls = [_mean([result["controls"][control].get(name)]) for control in CONTROLS]
-        line = KNOWN[name]
-        lines.append(_line([row.claim.name, f"{line.title}, {line.unit}", *means, interval(cell), *controls]))
+        measure = KNOWN[name]
+        lines.append(_line([row.claim.name, f"{measure.title}, {measure.unit}", *means, interval(cell), *controls]))
     return lines
 
 

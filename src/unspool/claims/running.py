@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from unspool import config, evaluation, sampling, store, training
 from unspool.claims.claim import Claim, Experiment
-from unspool.claims.verdict import effect, goodness, verdict
+from unspool.claims.measures import Measure, is_blind
+from unspool.claims.verdict import Effect, effect, goodness, verdict
 from unspool.errors import UserError
 from unspool.evaluate.pages.report import plain
 from unspool.train.job import changes, find_checkpoint, step_of
@@ -164,15 +165,18 @@ def _train(trial: Trial, arm: str, seed: int, report: Callable[[int, float], Non
 
 def _result(trial: Trial, found: Mapping[str, Any]) -> dict[str, Any]:
     asked, claim = trial.asked, trial.claim
-    effects = {line.name: _effect(trial, found["table"], line.name, line.better) for line in asked.shown}
+    effects = {measure.name: _effect(trial, found, measure) for measure in asked.shown}
     main = effects[asked.measure]
     if "skipped" in main:
         raise UserError(f"{asked.measure} could not be measured: {main['skipped']}; the runs are kept in {trial.out}")
+    names = [trial.run(arm, seed).name for arm, seed in _runs(trial)]
+    blind = is_blind(asked.shown[0], found, names)
     return {
         "schema": SCHEMA, "claim": claim.name, "claim_sha256": claim.sha256, "registered": _registered(trial),
-        "rehearsal": trial.rehearsal, "verdict": verdict(main["low"], main["high"], asked.smallest), "effects": effects,
-        "arms": {name: _told(trial, name, found["table"]) for name in trial.arms},
-        "controls": {name: _figures(trial, found["table"].get(name, {})) for name in CONTROLS},
+        "rehearsal": trial.rehearsal, "effects": effects,
+        "verdict": "undecided" if blind else verdict(Effect(**main), asked.smallest),
+        "arms": {name: _told(trial, name, found) for name in trial.arms},
+        "controls": {name: _figures(trial, found, name) for name in CONTROLS},
         "protocol": found["protocol"], "data": found["data"], "notes": found["notes"],
         "made": {
             "command": shlex.join(trial.argv), "commit": commit(), "versions": versions(), "hardware": hardware(),
@@ -181,30 +185,30 @@ def _result(trial: Trial, found: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _effect(trial: Trial, table: Mapping[str, Any], name: str, better: Any) -> dict[str, Any]:
+def _effect(trial: Trial, found: Mapping[str, Any], measure: Measure) -> dict[str, Any]:
     sides = []
     for arm in (trial.asked.better, trial.asked.other):
-        cells = [table[trial.run(arm, seed).name][name] for seed in range(trial.asked.seeds)]
+        cells = [measure.of(found, trial.run(arm, seed).name) for seed in range(trial.asked.seeds)]
         why = next((cell.get("skipped", "not finite") for cell in cells if cell.get("value") is None), None)
         if why is not None:
             return {"skipped": why}
-        sides.append([goodness(cell["value"], better) for cell in cells])
+        sides.append([goodness(cell["value"], measure.better) for cell in cells])
     return effect(*sides)._asdict()
 
 
-def _told(trial: Trial, arm: str, table: Mapping[str, Any]) -> dict[str, Any]:
+def _told(trial: Trial, arm: str, found: Mapping[str, Any]) -> dict[str, Any]:
     runs = {}
     for seed in range(trial.asked.seeds):
         run = trial.run(arm, seed)
         totals = store.read_json(run / "run.json")["totals"]
         spent = {"flops": totals["flops"], "hours": totals["hours"]}
-        runs[str(seed)] = {**spent, **_figures(trial, table[run.name])}
+        runs[str(seed)] = {**spent, **_figures(trial, found, run.name)}
     one = trial.arms[arm]
     return {"steps": one.steps, "flops_per_step": one.flops, "parameters": one.parameters, "seeds": runs}
 
 
-def _figures(trial: Trial, row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {line.name: row.get(line.name, {}).get("value") for line in trial.asked.shown}
+def _figures(trial: Trial, found: Mapping[str, Any], arm: str) -> dict[str, float | None]:
+    return {measure.name: measure.of(found, arm).get("value") for measure in trial.asked.shown}
 
 
 def _registered(trial: Trial) -> str | None:

@@ -1,4 +1,4 @@
-"""From figures per training seed to a verdict, by the interval alone."""
+"""From figures per training seed to a verdict: by the effect, its interval, and what was said beforehand to count."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ def effect(better: Sequence[float], other: Sequence[float]) -> Effect:
     return Effect(mean, mean - reach, mean + reach, len(apart))
 
 
-def verdict(low: float, high: float, smallest: float) -> Verdict:
-    """holds: the effect is surely above 0 and may be as large as counts. fails: it surely is not as large. Else undecided."""
-    if high < smallest:
+def verdict(found: Effect, smallest: float) -> Verdict:
+    """holds: the effect is surely above 0, and as found it is as large as counts. fails: it surely is not that large. Else
+    undecided."""
+    if found.high < smallest:
         return "fails"
-    return "holds" if low > 0 else "undecided"
+    return "holds" if found.low > 0 and found.value >= smallest else "undecided"

@@ -61,6 +61,10 @@ class World(ClipSource, Protocol):
         """The seeds (B,) of the global samples `indices` (B,)."""
         ...
 
+    def actions(self, seeds: np.ndarray, frames: int) -> np.ndarray | None:
+        """(B, frames, K) float32, what led to each frame of whole episodes; None where nobody acts."""
+        ...
+
     def film(
         self, seeds: np.ndarray, frames: int, *, at: int = 0, again: np.ndarray | None = None
     ) -> Iterator[np.ndarray]:

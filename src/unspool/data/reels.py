@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, final
+from hashlib import sha256
+from typing import ClassVar, NamedTuple, Protocol, final
 
 import numpy as np
 
+from unspool import __version__
 from unspool.data import WORLDS, open_source, open_world
 from unspool.data.clips import FILM, Split, World
 from unspool.data.shards import Shards
@@ -22,7 +24,21 @@ class Reels(Protocol):
     fps: float
     frames: int
 
+    @property
+    def identity(self) -> str:
+        """Changes when the pictures do."""
+        ...
+
+    @property
+    def resize(self) -> str:
+        """What was done to the size of its pictures."""
+        ...
+
     def __len__(self) -> int: ...
+
+    def episode(self, reel: int) -> int:
+        """Number of the recording that a reel is cut from."""
+        ...
 
     def name(self, reel: int) -> str: ...
 
@@ -67,11 +83,20 @@ class WorldReels:
     def __init__(self, world: World, name: str, frames: int) -> None:
         self.world, self.title, self.fps, self.frames = world, name, float(world.fps), frames
 
+    @property
+    def identity(self) -> str:
+        return f"{self.world!r} {__version__} {sha256(self.beginnings(range(4), 2).tobytes()).hexdigest()}"
+
+    resize: ClassVar[str] = "none"
+
     def __len__(self) -> int:
         return MANY
 
     def __repr__(self) -> str:
         return repr(self.world)
+
+    def episode(self, reel: int) -> int:
+        return reel
 
     def name(self, reel: int) -> str:
         return f"{self.title}, clip {reel}"
@@ -83,7 +108,7 @@ class WorldReels:
         return self.world(np.asarray(reels, np.int64), frames).frames
 
     def actions(self, reel: int) -> np.ndarray | None:
-        led = self.world(np.array([reel]), self.frames).actions
+        led = self.world.actions(self._seeds(reel, 1), self.frames)
         return None if led is None else led[0]
 
     def again(self, reel: int, at: int, futures: int) -> Iterator[np.ndarray] | None:
@@ -109,11 +134,23 @@ class ShardReels:
                 "choose fewer --frames, or give longer videos"
             )
 
+    @property
+    def identity(self) -> str:
+        members = [(m.name, m.stamp, m.frames) for m in self.shards.episodes]
+        return sha256(repr((members, self.shards.manifest.settings, self.frames)).encode()).hexdigest()
+
+    @property
+    def resize(self) -> str:
+        return f"the centre square of each frame, at {self.shards.shape[0]} pixels"
+
     def __len__(self) -> int:
         return len(self.places)
 
     def __repr__(self) -> str:
         return repr(self.shards)
+
+    def episode(self, reel: int) -> int:
+        return self.places[reel][1]
 
     def name(self, reel: int) -> str:
         part, number = self.places[reel]
@@ -139,26 +176,66 @@ class ShardReels:
 
 
 @final
-class Later:
-    """The reels behind the first `by`."""
+class Chosen:
+    """Some of the reels, by their numbers."""
 
-    def __init__(self, reels: Reels, by: int) -> None:
-        self.reels, self.by, self.fps, self.frames = reels, by, reels.fps, reels.frames
+    def __init__(self, reels: Reels, numbers: Sequence[int]) -> None:
+        self.reels, self.numbers, self.fps, self.frames = reels, numbers, reels.fps, reels.frames
+
+    @property
+    def identity(self) -> str:
+        return f"{self.reels.identity} {list(self.numbers)}"
+
+    @property
+    def resize(self) -> str:
+        return self.reels.resize
 
     def __len__(self) -> int:
-        return len(self.reels) - self.by
+        return len(self.numbers)
+
+    def __repr__(self) -> str:
+        return repr(self.reels)
+
+    def episode(self, reel: int) -> int:
+        return self.reels.episode(self.numbers[reel])
 
     def name(self, reel: int) -> str:
-        return self.reels.name(self.by + reel)
+        return self.reels.name(self.numbers[reel])
 
     def blocks(self, reel: int) -> Iterator[np.ndarray]:
-        return self.reels.blocks(self.by + reel)
+        return self.reels.blocks(self.numbers[reel])
 
     def beginnings(self, reels: Sequence[int], frames: int) -> np.ndarray:
-        return self.reels.beginnings([self.by + reel for reel in reels], frames)
+        return self.reels.beginnings([self.numbers[reel] for reel in reels], frames)
 
     def actions(self, reel: int) -> np.ndarray | None:
-        return self.reels.actions(self.by + reel)
+        return self.reels.actions(self.numbers[reel])
 
     def again(self, reel: int, at: int, futures: int) -> Iterator[np.ndarray] | None:
-        return self.reels.again(self.by + reel, at, futures)
+        return self.reels.again(self.numbers[reel], at, futures)
+
+
+class Parted(NamedTuple):
+    """contexts to go on from, and others to compare with, never of one recording."""
+
+    contexts: Chosen
+    others: Chosen
+
+
+def part(reels: Reels, contexts: int, others: int, fewest: int) -> Parted:
+    """Reels for both, each recording on one side; as many as there are, where those are fewer.
+
+    Raises NothingThere where there are too few recordings for one context and `fewest` others.
+    """
+    if len(reels) >= MANY:
+        return Parted(Chosen(reels, range(contexts)), Chosen(reels, range(contexts, contexts + others)))
+    episodes = list(dict.fromkeys(map(reels.episode, range(len(reels)))))
+    if len(episodes) < 1 + fewest:
+        raise NothingThere(
+            f"{len(episodes)} held-out videos have {reels.frames} frames, context included; 1 to go on from and {fewest} "
+            "others are needed: choose fewer --frames, or give more videos"
+        )
+    share = round(len(episodes) * contexts / (contexts + others))
+    first = set(episodes[: min(max(1, share), len(episodes) - fewest)])
+    sides = [[k for k in range(len(reels)) if (reels.episode(k) in first) is wanted] for wanted in (True, False)]
+    return Parted(Chosen(reels, sides[0][:contexts]), Chosen(reels, sides[1][:others]))

@@ -18,12 +18,13 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 class Curves(NamedTuple):
     """One figure per video and frame.
 
-    motion: (N, T) mean absolute difference of grey to the frame before; NaN at frame 0. A frozen video has 0, white
-        noise of deviation s adds up to 1.13 s: too little AND too much are faults, so it is read against real video.
+    motion: (N, T) mean absolute difference of grey to the frame before; NaN where there is none, at frame 0 of a video
+        without a context. A frozen video has 0, white noise of deviation s adds up to 1.13 s: too little AND too much are
+        faults, so it is read against real video.
     sharpness: (N, T) mean absolute Laplacian of grey. Blur lowers it, noise raises it.
     rgb: (N, T, 3) mean colour.
-    flicker: (N, T) mean absolute second difference of grey, what moves and at once moves back; NaN at frames 0 and 1. A
-        frozen video has none, so it is read beside motion.
+    flicker: (N, T) mean absolute second difference of grey, what moves and at once moves back; NaN where two frames before
+        are not known. A frozen video has none, so it is read beside motion.
     """
 
     motion: np.ndarray
@@ -34,10 +35,13 @@ class Curves(NamedTuple):
 
 @final
 class Meter:
-    """The curves of one video that comes in blocks: `update(block)` for each, then `curves()`, whose leaves are (T, ...)."""
+    """The curves of one video that comes in blocks: `update(block)` for each, then `curves()`, whose leaves are (T, ...).
 
-    def __init__(self) -> None:
-        self._last = torch.empty(0)
+    before: uint8 (c, H, W, 3), the frames that it goes on from. Its first frame moves against the last of them.
+    """
+
+    def __init__(self, before: np.ndarray | None = None) -> None:
+        self._last = torch.empty(0) if before is None else torch.from_numpy(before[-2:].copy()).float() @ LUMA
         self._parts: list[tuple[torch.Tensor, ...]] = []
 
     def update(self, block: np.ndarray) -> None:

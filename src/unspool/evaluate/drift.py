@@ -97,13 +97,14 @@ def segments(videos: np.ndarray, real: np.ndarray, length: int = 100, *, context
     return tabulate(series_of(measure(videos), measure(real), begun), length)
 
 
-def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> list[Series]:
+def series_of(videos: Curves, real: Curves, context: Curves | None = None, context_real: Curves | None = None) -> list[Series]:
     """The metrics that need nothing but pixels.
 
     static: 1 where a pair of frames is still, else 0. With a context, sharpness is a multiple of the context's last
-    frame's and colour the distance of the mean colour from it, in levels; a real clip is compared with its own first
-    frame. What differs from scene to scene drops out, so the band is far narrower. Without, sharpness is taken as it is
-    and colour as the distance from the mean colour of all real clips.
+    frame's and colour the distance of the mean colour from it, in levels; a real clip is compared with the last frame of
+    its own context, `context_real`, or where it has none with its own first frame. What differs from scene to scene drops
+    out, so the band is far narrower. Without, sharpness is taken as it is and colour as the distance from the mean colour
+    of all real clips.
     """
     still = float(np.nanquantile(real.motion, STILL))
     share = Metric("static", "share of pairs", log=False, low=False)
@@ -113,10 +114,11 @@ def series_of(videos: Curves, real: Curves, context: Curves | None = None) -> li
         begun = begun_real = Curves(one, one, rgb, one)
     else:
         sharp = Metric("sharpness", "times the context's")
-        begun, begun_real = (Curves(*(part[:, k] for part in c)) for c, k in ((context, [-1]), (real, [0])))
+        before = (real, [0]) if context_real is None else (context_real, [-1])
+        begun, begun_real = (Curves(*(part[:, k] for part in c)) for c, k in ((context, [-1]), before))
     return [
         Series(Metric("motion"), videos.motion, real.motion),
-        Series(share, _still(videos.motion, still), _still(real.motion, still)),
+        Series(share, still_pairs(videos.motion, still), still_pairs(real.motion, still)),
         Series(sharp, _relative(videos, begun), _relative(real, begun_real)),
         Series(Metric("colour", low=False), _shift(videos, begun), _shift(real, begun_real)),
     ]
@@ -167,7 +169,8 @@ def theil_sen(x: Sequence[float], y: Sequence[float] | np.ndarray) -> float:
     return float(np.median(slopes)) if len(slopes) else float("nan")
 
 
-def _still(motion: np.ndarray, threshold: float) -> np.ndarray:
+def still_pairs(motion: np.ndarray, threshold: float) -> np.ndarray:
+    """1 where a frame moves no more than that against the one before, else 0; NaN where motion is not known."""
     return np.where(np.isnan(motion), np.nan, motion <= threshold)
 
 

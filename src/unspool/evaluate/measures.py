@@ -5,6 +5,8 @@ A measure claims a rung only if it ranks it in each of three worlds, discs over 
 what is seen narrowly is lost first: of `flow` and `flicker` the blur, of MMD and Frechet the cuts. Of sets of videos only
 `order` ranks swapped frames in every world, only `colour` a drifting tint, only `repetition` a loop of two seconds, and only
 `diversity` and `energy` that all videos are one. Features see these too, where they are strong or real video is calm.
+
+The lines of the table of `unspool eval` are other figures, of few contexts: `lines.py` says what each of those sees.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from unspool.evaluate.drift import STILL
 from unspool.evaluate.features import WINDOW, random_features
 from unspool.evaluate.flow import warp
 from unspool.evaluate.futures import energy_score, thumbnails
-from unspool.evaluate.ladder import RUNGS, Measure
+from unspool.evaluate.ladder import RUNGS, SHORTEST, Measure
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import nearest, threshold_of
 
@@ -82,8 +84,11 @@ def jumps_of(rgb: np.ndarray) -> NDArray[np.float64]:
     """Mean colours (..., T >= 4, 3) -> (...): the largest change over those of the pairs before and after it.
 
     A cut comes out of nothing, where a fast turn has fast neighbours: the largest MOTION tells cuts in `duel` and none in
-    `rooms`, where one turn of the head changes as much. Changes of less than one grey level are no reference.
+    `rooms`, where one turn of the head changes as much. Changes of less than one grey level are no reference. Raises
+    UserError for fewer frames.
     """
+    if rgb.shape[-2] < SHORTEST:
+        raise UserError(f"a sudden change has changes before and after it: give {SHORTEST} frames or more, not {rgb.shape[-2]}")
     change = np.linalg.norm(np.diff(rgb, axis=-2), axis=-1)
     around = np.maximum(np.maximum(change[..., :-2], change[..., 2:]), 1)
     return (change[..., 1:-1] / around).max(-1)

@@ -17,6 +17,8 @@ from unspool.evaluate.drift import edges_of
 from unspool.evaluate.features import LEAST, WINDOW, random_features
 from unspool.evaluate.flow import STRIDE, warp
 from unspool.evaluate.futures import FEWEST, score_futures, thumbnails
+from unspool.evaluate.ladder import SHORTEST
+from unspool.evaluate.measures import jumps_of
 from unspool.evaluate.pages.sheet import columns_of
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import WINDOW as SECOND
@@ -35,11 +37,14 @@ class Watch:
     """S futures of one context, T frames: `update(made)` or `update(made, real)` block by block, then `figures()`:
 
     motion, sharpness, flicker (S, T), rgb (S, T, 3): see `Curves`; begun_motion, ... (1, 1, ...): those of the last frame of
-    the context (c, H, W, 3), or without one of the first frame. order (S,): see `measures.order_of`. warp, warp_motion (S, P):
-    see `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features (S, W, 3, D): of one window a segment.
-    frames (S', T', H, W, 3) uint8: what a contact sheet shows of the first two futures. With the truth psnr, ssim, ms_ssim
-    (S, T), of eight futures and more score, diversity (T,), see `Futures`, and by what `perceptual` says lpips (S, T).
+    the context (c, H, W, 3), or without one of the first frame. order, jumps (S,): see `order_of` and `jumps_of` of
+    `measures.py`. warp, warp_motion (S, P): see `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features
+    (S, W, 3, D): of one window a segment. frames (S', T', H, W, 3) uint8: what a contact sheet shows of the first two futures.
+    With the truth psnr, ssim, ms_ssim (S, T), of eight futures and more score, diversity (T,), see `Futures`, and by what
+    `perceptual` says lpips (S, T).
 
+    The last two frames of the context come before frame 0 in motion, flicker, order and jumps: a model that goes on from
+    another picture than it was given has made a cut.
     keep: so many first frames of the first future stay in `kept`, (keep, H, W, 3).
     """
 
@@ -47,7 +52,8 @@ class Watch:
         self, frames: int, segment: int, context: np.ndarray | None = None, *, keep: int = 0, perceptual: Distance | None = None
     ) -> None:
         self.total, self.done, self.keep, self.perceptual = frames, 0, keep, perceptual
-        self._begun = None if context is None else measure(context[None, -1:])
+        self._before = None if context is None else context[-2:]
+        self._begun = None if context is None else measure(context[None, -2:])
         edges = edges_of(frames, segment)
         self._starts = [a + (b - a - WINDOW) // 2 for a, b in edges if b - a >= WINDOW]
         self._shown = columns_of(frames)
@@ -63,7 +69,7 @@ class Watch:
 
     def update(self, made: np.ndarray, real: np.ndarray | None = None) -> None:
         """made: uint8 (S, n, H, W, 3), n = BLOCK but for the last; real: (n, H, W, 3), what truly followed."""
-        self._meters = self._meters or [Meter() for _ in made]
+        self._meters = self._meters or [Meter(self._before) for _ in made]
         for meter, video in zip(self._meters, made, strict=True):
             meter.update(video)
         if made.shape[1] > 1 and min(made.shape[2:4]) >= LEAST:
@@ -94,9 +100,14 @@ class Watch:
         curves = [meter.curves() for meter in self._meters]
         found = {name: np.stack([getattr(c, name) for c in curves]) for name in ("motion", "sharpness", "flicker", "rgb")}
         begun = self._begun or Curves(*(found[name][:1, :1] for name in Curves._fields))
-        found |= {f"begun_{name}": leaf[0] for name, leaf in begun._asdict().items()}
+        found |= {f"begun_{name}": leaf[0, -1:] for name, leaf in begun._asdict().items()}
         found |= {name: np.concatenate(parts, -1) for name, parts in self._rows.items()}
-        if self.total >= 3:
+        rgb = found["rgb"]
+        if self._begun is not None:
+            rgb = np.concatenate([np.repeat(self._begun.rgb, len(rgb), 0), rgb], 1)
+        if rgb.shape[1] >= SHORTEST:
+            found["jumps"] = jumps_of(rgb)
+        if rgb.shape[1] >= 3:
             one, two = (np.concatenate(parts, 1).mean(1) for parts in zip(*self._changes, strict=True))
             found["order"] = one / np.maximum(two, FLOOR)
         if self.total >= 2 * SECOND:
@@ -114,6 +125,8 @@ class Watch:
         self._nearest = self._nearest or [Nearest() for _ in small]
         for nearest, video in zip(self._nearest, small, strict=True):
             nearest.update(video)
+        if self._before is not None and not self.done:
+            self._tail = np.repeat(thumbnails(self._before[None]), len(small), 0)
         before = self._tail.shape[1]
         known = np.concatenate([self._tail, small], 1) if before else small
         one, two = (np.abs(known[:, lag:] - known[:, :-lag]).mean(2)[:, max(0, before - lag) :] for lag in (1, 2))

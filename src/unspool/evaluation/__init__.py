@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from unspool import __version__, config, hub, sampling, store
 from unspool.data.layouts import open_episodes
-from unspool.data.reels import Reels, open_reels
+from unspool.data.reels import Parted, open_reels, part
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.foretold import OneStep, one_step_error
 from unspool.evaluate.pages.comparison import write_comparison
@@ -23,10 +23,11 @@ from unspool.evaluate.pretrained.vbench import export_vbench
 from unspool.evaluate.tables import Gathered
 from unspool.evaluation import arms
 from unspool.evaluation.arms import Arm, Conditions
-from unspool.evaluation.measuring import Measured, Report, film_of, measure, slug
+from unspool.evaluation.measuring import Measured, Report, film_of, measure, slug, version
+from unspool.evaluation.memory import CONTROLS as ROWS
 from unspool.evaluation.memory import memory_of
 from unspool.evaluation.published import Published
-from unspool.evaluation.results import results_of
+from unspool.evaluation.results import Costs, results_of
 from unspool.model.wrappers import Memoryless
 from unspool.system import System
 from unspool.train.run import commit, hardware
@@ -52,7 +53,7 @@ class Evaluation:
 
     arms: tuple[Arm, ...]
     models: Mapping[str, System]
-    reels: Reels
+    reels: Parted
     asked: Conditions
     out: Path
     data: Mapping[str, Any]
@@ -74,27 +75,31 @@ def plan(
     Raises UserError for what the user can mend: models of different sizes, too little video, videos of another rate.
     """
     _check(asked, out)
-    systems, folders = _open(models, rollout or {}, bf16)
-    size = _size({name: system for name, (system, _, _) in systems.items()})
+    contenders, folders = _open(models, rollout or {}, bf16)
+    size = _size({name: found.system for name, found in contenders.items()})
     reels = open_reels(data, size, asked.whole, "unseen" if split == "unseen" else "seen", decoded)
-    asked, notes = _fitted(asked, reels, data)
-    made = [arms.model(name, where, recipe, system, reels, asked) for name, (system, where, recipe) in systems.items()]
-    forgetful = [arms.without_memory(arm, systems[arm.name][0], reels, asked) for arm in made] if twins else []
+    parted = part(reels, asked.contexts, asked.real, FEWEST_REAL)
+    asked, notes = _fitted(asked, parted, data)
+    own = parted.contexts
+    made, forgetful = [], []
+    for name, c in contenders.items():
+        seeded = asked._replace(seed=asked.seed + c.copy * asked.contexts * asked.futures)
+        arm = arms.model(name, c.where, c.settings, c.system, own, seeded)
+        made.append(arm)
+        forgetful += [arms.without_memory(arm, c.system, own, seeded)] if twins else []
     made += [arms.videos(name, open_episodes(path), size, reels.fps, asked) for name, path in folders.items()]
-    made += forgetful
-    made += [arms.truth(reels, asked), arms.again(reels, asked), arms.copy_last(reels, asked)]
+    made += [*forgetful, arms.truth(own, asked), arms.again(own, asked), arms.copy_last(own, asked)]
     try:
-        made.append(arms.nearest(reels, open_reels(data, size, asked.whole, "train", decoded), asked))
+        made.append(arms.nearest(own, open_reels(data, size, asked.whole, "train", decoded), asked))
     except NothingThere as error:
         notes.append(f"nearest training clip: {error}")
     facts = {
-        "name": data, "is": repr(reels), "sha256": _digest(reels, asked), "split": split, "fps": reels.fps,
-        "height": size, "width": size,
+        "name": data, "is": repr(reels), "split": split, "fps": reels.fps, "height": size, "width": size,
+        "resize": reels.resize,
     }  # fmt: skip
-    precision = "bfloat16" if bf16 else "float32"
     return Evaluation(
-        tuple(made), {name: system for name, (system, _, _) in systems.items()}, reels, asked, Path(out), facts,
-        {"precision": precision, **(told or {})}, published or Published(), export, tuple(notes),
+        tuple(made), {name: found.system for name, found in contenders.items()}, parted, asked, Path(out), facts,
+        {"precision": "bfloat16" if bf16 else "float32", **(told or {})}, published or Published(), export, tuple(notes),
     )  # fmt: skip
 
 
@@ -108,35 +113,43 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     with store.locked(what.out, "measuring", ("", "measured")):
         filmed = what.asked.contexts if what.export else SHOWN
-        found = measure(what.arms, what.reels, what.asked, what.out, what.data["sha256"], what.published, filmed, report)
-        costs = foretell(what)
+        found = measure(what.arms, what.reels, what.asked, what.out, what.published, filmed, report)
+        data = {**what.data, "sha256": _digest(found)}
         made = {
-            "command": "", "version": __version__, "commit": commit(), "began": began,
-            "seconds": time.perf_counter() - begun, "hardware": hardware(), **what.told,
+            "command": "", "version": __version__, "commit": commit(), "began": began, "seconds": 0.0,
+            "hardware": hardware(), **what.told,
         }  # fmt: skip
-        results = results_of(what.arms, found, what.reels, what.asked, made, what.data, what.notes, costs, what.published)
-        height, seed = what.data["height"], what.asked.seed
-        memory = memory_of(what.models, what.data["name"], what.asked.context, size=height, seed=seed, report=report)
+        results = results_of(what.arms, found, what.asked, made, data, what.notes, foretell(what), what.published)
+        memory = _memory(what, report)
         results |= {**memory, "notes": [*results["notes"], *memory.get("notes", [])]}
-        sheet = _sheet(what, found)
+        results["made"]["seconds"] = time.perf_counter() - begun
+        sheet, players = _sheet(what, found), _players(what, found)
+        write_comparison(results, players, sheet, what.out / "report.html")  # first, for it checks them
         store.write_json(what.out / "results.json", results)
         store.write_aside(what.out / "sheet.png", lambda aside: sheet.save(aside, format="png"))
-        write_comparison(results, _players(what, found), sheet, what.out / "report.html")
         if what.export:
             _export(what)
     return results
 
 
-def _open(
-    models: Sequence[str], rollout: Mapping[str, Any], bf16: bool
-) -> tuple[dict[str, tuple[System, str, str]], dict[str, Path]]:
-    """Models as (system, where, recipe) and folders of video files, by names that are all different."""
-    systems: dict[str, tuple[System, str, str]] = {}
+class Contender(NamedTuple):
+    """A model that a user named: from `where`, built with `settings`, recipe among them. copy: how often it was named before; a
+    copy makes other futures, so that a model can be told apart from itself, or not."""
+
+    system: System
+    where: str
+    settings: dict[str, Any]
+    copy: int
+
+
+def _open(models: Sequence[str], rollout: Mapping[str, Any], bf16: bool) -> tuple[dict[str, Contender], dict[str, Path]]:
+    """Models and folders of video files, by names that are nobody else's."""
+    systems: dict[str, Contender] = {}
     folders: dict[str, Path] = {}
     for where in models:
         name = Path(where).resolve().name if Path(where).exists() else where
-        while name in systems or name in folders:
-            name += " again"
+        while name in {*systems, *folders, *arms.CONTROLS, *ROWS}:
+            name += " again" if name in {*systems, *folders} else " given"
         if _is_videos(Path(where)):
             folders[name] = Path(where)
             continue
@@ -144,7 +157,8 @@ def _open(
         system = config.rollout_options(rollout).apply(hub.load(checkpoint))
         if bf16:
             system.model.bfloat16()
-        systems[name] = system, where, checkpoint.config["recipe"]
+        settings = {key: checkpoint.config.get(key) for key in ("recipe", "arguments", "codec")}
+        systems[name] = Contender(system, where, settings, sum(known.where == where for known in systems.values()))
     return systems, folders
 
 
@@ -175,38 +189,53 @@ def _check(asked: Conditions, out: Path) -> None:
         raise UserError(f"{out} is a file; give --out a folder")
 
 
-def _fitted(asked: Conditions, reels: Reels, data: str) -> tuple[Conditions, list[str]]:
+def _fitted(asked: Conditions, reels: Parted, data: str) -> tuple[Conditions, list[str]]:
     """What so many videos allow, and what must be said of it."""
-    have, notes = len(reels), []
-    if have < 1 + FEWEST_REAL:
-        fix = "choose fewer --frames, or give more videos"
-        need = f"1 to go on from and {FEWEST_REAL} for the band"
-        raise UserError(f"{data} has {have} held-out stretches of {asked.whole} frames, {need} are needed: {fix}")
-    if have < asked.contexts + asked.real:
-        contexts = min(asked.contexts, max(1, have // 2), have - FEWEST_REAL)
+    notes = []
+    have = asked._replace(contexts=len(reels.contexts), real=len(reels.others))
+    if have != asked:
         notes.append(
-            f"{data} has {have} held-out stretches of {asked.whole} frames: {contexts} contexts instead of {asked.contexts}, "
-            f"a band of {have - contexts} real clips instead of {asked.real}"
+            f"{data} is little for this length: {have.contexts} contexts instead of {asked.contexts}, "
+            f"a band of {have.real} real clips instead of {asked.real}"
         )
-        asked = asked._replace(contexts=contexts, real=have - contexts)
-    if asked.real < 8:
-        notes.append(f"a band of {asked.real} real clips is wide; 8 or more are better")
-    if asked.contexts < 8:
-        notes.append(f"intervals over {asked.contexts} contexts are wide; 8 or more are better")
-    return asked, notes
+    for side, clips in (("contexts", reels.contexts), ("real clips", reels.others)):
+        videos = len({clips.episode(k) for k in range(len(clips))})
+        if videos < len(clips):
+            notes.append(f"{len(clips)} {side} come from {videos} videos; intervals take them for independent and are narrow")
+    if have.real < 8:
+        notes.append(f"a band of {have.real} real clips is wide; 8 or more are better")
+    if have.contexts < 8:
+        notes.append(f"intervals over {have.contexts} contexts are wide; 8 or more are better")
+    return have, notes
 
 
-def _digest(reels: Reels, asked: Conditions) -> str:
-    """sha256 of the contexts that all arms go on from, and of what the reels say of themselves."""
-    digest = sha256(repr(reels).encode())
-    digest.update(np.ascontiguousarray(reels.beginnings(range(asked.contexts), asked.context)).tobytes())
-    return digest.hexdigest()
+def _digest(found: Measured) -> str:
+    """sha256 of all true frames: of the contexts, what followed on them, and the other episodes."""
+    real = found.arms[arms.CONTROLS[0]]
+    assert isinstance(real, Gathered)
+    return sha256(real["sha256"].tobytes() + found.real["sha256"].tobytes()).hexdigest()
 
 
-def foretell(what: Evaluation) -> dict[str, OneStep | str]:
-    """What single steps cost each model, and its twin where there is one, on the contexts' true videos; or why nobody knows."""
+def _memory(what: Evaluation, report: Report | None) -> dict[str, Any]:
+    """What the models remember, kept as contexts' figures are."""
+    identities = [arm.identity for arm in what.arms if arm.name in what.models]
+    whatever = (version(), identities, what.data["name"], what.asked.context, what.data["height"], what.asked.seed)
+    key, place = sha256(repr(whatever).encode()).hexdigest(), what.out / "measured" / "memory.json"
+    if place.is_file() and (kept := store.read_json(place)).get("key") == key:
+        return dict(kept["found"])
+    height, seed = what.data["height"], what.asked.seed
+    found = memory_of(what.models, what.data["name"], what.asked.context, size=height, seed=seed, report=report)
+    store.write_json(place, {"key": key, "found": found})
+    return found
+
+
+def foretell(what: Evaluation) -> Costs:
+    """What single steps cost each model, and its twin where there is one, on the contexts' true videos."""
+    latents = {name: store.digest(dict(system.codec.named_parameters())) for name, system in what.models.items()}
+    alike = {arm.weights: arm.name for arm in what.arms if arm.name in what.models}  # the same model twice is one
+    same = [name for name in alike.values() if latents[name] == latents[next(iter(what.models))]] if what.models else []
     found: dict[str, OneStep | str] = {}
-    reels, asked, names = what.reels, what.asked, {arm.name for arm in what.arms}
+    reels, asked, names = what.reels.contexts, what.asked, {arm.name for arm in what.arms}
     for name, system in what.models.items():
         frames = min(asked.whole, asked.context + FLIGHTS * system.schedule.plan().frames)
         clips = reels.beginnings(range(asked.contexts), frames)
@@ -219,15 +248,15 @@ def foretell(what: Evaluation) -> dict[str, OneStep | str]:
                     found[arm] = one_step_error(of, clips, actions, context=asked.context)
                 except UserError as error:
                     found[arm] = str(error)
-    return found
+    return Costs(found, same)
 
 
 def _export(what: Evaluation) -> None:
     """A folder for each model and each folder of videos."""
     for arm in what.arms:
         if arm.kind != "control":
-            films = {what.reels.name(k): [film_of(what.out, arm.name, k)] for k in range(what.asked.contexts)}
-            export_vbench(films, what.out / "vbench" / slug(arm.name), what.reels.fps)
+            films = {what.reels.contexts.name(k): [film_of(what.out, arm.name, k)] for k in range(what.asked.contexts)}
+            export_vbench(films, what.out / "vbench" / slug(arm.name), what.reels.contexts.fps)
 
 
 def _sheet(what: Evaluation, found: Measured) -> Any:
@@ -235,7 +264,7 @@ def _sheet(what: Evaluation, found: Measured) -> Any:
     at = columns_of(what.asked.frames)
     there = {arm.name: part for arm in what.arms if isinstance(part := found.arms[arm.name], Gathered)}
     rows = {name: there[name]["frames"][0, 0] for name in ("real", *(name for name in there if name != "real"))}
-    return tiles(rows, at, what.reels.beginnings([0], what.asked.context)[0], what.reels.fps)
+    return tiles(rows, at, what.reels.contexts.beginnings([0], what.asked.context)[0], what.reels.contexts.fps)
 
 
 def _players(what: Evaluation, found: Measured) -> dict[str, bytes]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 
-from unspool import sampling
+from unspool import sampling, store
 from unspool.data.clips import FILM
 from unspool.data.episodes import EpisodeSet
 from unspool.data.reels import Reels
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.repetition import thumbnails
 from unspool.model.wrappers import Memoryless
-from unspool.snapshot import fingerprint
 from unspool.system import System
 
 Blocks = Iterator[np.ndarray]
@@ -64,8 +63,8 @@ class Arm:
     of: str | None = None
 
 
-def model(name: str, where: str, recipe: str, system: System, reels: Reels, asked: Conditions) -> Arm:
-    """A trained system."""
+def model(name: str, where: str, settings: Mapping[str, Any], system: System, reels: Reels, asked: Conditions) -> Arm:
+    """A trained system. settings: recipe, arguments and whatever else it was built with."""
 
     def play(context: int) -> Blocks:
         begun = reels.beginnings([context], asked.context)[0]
@@ -73,18 +72,21 @@ def model(name: str, where: str, recipe: str, system: System, reels: Reels, aske
         rollout = sampling.start(system, begun, asked.futures, asked.seed + context * asked.futures, actions)
         return (made for made, _ in sampling.futures(system, rollout, asked.frames, actions))
 
-    weights, plan = fingerprint(system.model), system.schedule.plan()
-    levels = [plan.warmup.tolist(), plan.loop.tolist(), plan.chunk, plan.hop, plan.redo]
-    identity = f"{weights} {recipe} {levels} {getattr(system.solver, '__name__', '')}"
-    return Arm(name, where, play, asked.futures, "model", identity, weights, recipe)
+    weights, plan = store.digest(dict(system.named_parameters())), system.schedule.plan()
+    levels = (plan.warmup.tolist(), plan.loop.tolist(), plan.chunk, plan.hop, plan.redo)
+    identity = repr((weights, sorted(settings.items()), levels, getattr(system.solver, "__name__", ""), asked.seed))
+    return Arm(name, where, play, asked.futures, "model", identity, weights, settings["recipe"])
 
 
 def without_memory(arm: Arm, system: System, reels: Reels, asked: Conditions) -> Arm:
     """A model's twin: the same weights, which see only so many newest frames as they were given to begin with."""
     twin = replace(system, model=Memoryless(system.model, asked.context))
-    made = model(twin_of(arm.name), arm.what, arm.recipe or "", twin, reels, asked)
+    made = model(twin_of(arm.name), arm.what, {"recipe": arm.recipe, "of": arm.identity}, twin, reels, asked)
     what = f"the weights of {arm.name}, which see {asked.context} frames back and no more"
     return replace(made, what=what, kind="control", weights=arm.weights, of=arm.name)
+
+
+CONTROLS = ("real", "other episodes", "world run again", "copy last", "nearest training clip")
 
 
 def twin_of(name: str) -> str:
@@ -92,7 +94,7 @@ def twin_of(name: str) -> str:
     return f"{name}, no memory"
 
 
-def truth(reels: Reels, asked: Conditions, name: str = "real") -> Arm:
+def truth(reels: Reels, asked: Conditions, name: str = CONTROLS[0]) -> Arm:
     """Real against real."""
 
     def play(context: int) -> Blocks:
@@ -126,7 +128,7 @@ def nearest(reels: Reels, training: Reels, asked: Conditions) -> Arm:
         return (block[None] for block in after(training.blocks(near), asked.context))
 
     what = f"what followed on the nearest of {among} training clips"
-    return Arm("nearest training clip", what, play, identity=repr(training))
+    return Arm("nearest training clip", what, play, identity=training.identity)
 
 
 def again(reels: Reels, asked: Conditions) -> Arm:
@@ -153,6 +155,8 @@ def videos(name: str, found: EpisodeSet, size: int, fps: float, asked: Condition
         if info.fps and abs(info.fps / fps - 1) > 0.01:
             fix = f"bring them to {fps:g} a second"
             raise UserError(f"{name}/{episode.name} has {info.fps:g} frames a second, the data {fps:g}: {fix}")
+        if info.frames and info.frames < asked.frames:
+            raise UserError(f"{name}/{episode.name} has {info.frames} frames: choose --frames {info.frames} or fewer")
 
     def play(context: int) -> Blocks:
         episode, held, left = chosen[context], [], asked.frames

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unspool import store
-from unspool.data.reels import Later, Reels
+from unspool import evaluate, store
+from unspool.data.reels import Parted, Reels
 from unspool.data.writer import VideoWriter
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.tables import Gathered
 from unspool.evaluate.watch import Figures, Watch, in_blocks
-from unspool.evaluation.arms import Arm, Blocks, Conditions, after, truth
+from unspool.evaluation.arms import CONTROLS, Arm, Blocks, Conditions, after, truth
 from unspool.evaluation.published import Published
 from unspool.interrupt import Interrupt
 
@@ -45,36 +46,52 @@ class Measured(NamedTuple):
 
 
 def measure(
-    arms: Sequence[Arm], reels: Reels, asked: Conditions, out: Path, data: str, published: Published,
-    filmed: int = 2, report: Report | None = None,
+    arms: Sequence[Arm], reels: Parted, asked: Conditions, out: Path, published: Published, filmed: int = 2,
+    report: Report | None = None,
 ) -> Measured:  # fmt: skip
-    """data: hash of the data. published: what is measured with weights that the user gave. filmed: contexts whose first future
-    is kept as a video.
+    """published: what is measured with weights that the user gave. filmed: contexts whose first future is kept as a video.
 
-    Raises KeyboardInterrupt after Ctrl-C, with all that is measured kept; UserError where an arm cannot play on.
+    An arm without futures, or a model that breaks, says why in its place. Raises KeyboardInterrupt after Ctrl-C, with all that
+    is measured kept; UserError where no model is left, or what is wrong is no model's.
     """
     total = asked.frames * (asked.contexts * sum(arm.futures for arm in arms) + asked.real)
     found: dict[str, Gathered | str] = {}
     with Interrupt() as stop:
-        work = _Work(out, asked, data, published, filmed, total, stop, report)
+        work = _Work(out, asked, published, filmed, total, stop, report)
         for arm in arms:
+            begun = work.done
             try:
-                found[arm.name] = Gathered([work.figures(arm, reels, k) for k in range(asked.contexts)])
-            except NothingThere as error:
+                found[arm.name] = Gathered([work.figures(arm, reels.contexts, k) for k in range(asked.contexts)])
+            except UserError as error:
+                if not (isinstance(error, NothingThere) or arm.weights) or _alone(arm, arms, found):
+                    raise
                 found[arm.name] = str(error)
-                work.done += arm.futures * asked.contexts * asked.frames
-        others = Later(reels, asked.contexts)
-        band, work.filmed = truth(others, asked, "other episodes"), 0
-        real = Gathered([work.figures(band, others, k) for k in range(asked.real)])
+                work.done = begun + arm.futures * asked.contexts * asked.frames
+        band, work.filmed = truth(reels.others, asked, CONTROLS[1]), 0
+        real = Gathered([work.figures(band, reels.others, k) for k in range(asked.real)])
     rates = {name: frames / seconds for name, (frames, seconds) in work.spent.items()}
     return Measured(found, real, rates)
+
+
+def _alone(arm: Arm, arms: Sequence[Arm], found: Mapping[str, Gathered | str]) -> bool:
+    """Whether nothing but controls is left without this arm."""
+    others = [other.name for other in arms if other.kind != "control" and other is not arm]
+    return arm.kind != "control" and all(isinstance(found.get(name), str) for name in others)
+
+
+@cache
+def version() -> str:
+    """A hash of the measures themselves: figures of other ones are not gone on from."""
+    digest = sha256(KIND.encode())
+    for path in sorted(Path(evaluate.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass
 class _Work:
     out: Path
     asked: Conditions
-    data: str
     published: Published
     filmed: int
     total: int
@@ -88,7 +105,7 @@ class _Work:
     def figures(self, arm: Arm, reels: Reels, k: int) -> Figures:
         """Of one context: those of an earlier call, or made now."""
         place = self.out / "measured" / slug(arm.name) / f"{k:03d}.safetensors"
-        whatever = (KIND, arm.identity, tuple(self.asked), self.data, self.published.identity, k)
+        whatever = (version(), arm.identity, tuple(self.asked), reels.identity, self.published.identity, k)
         key = sha256(repr(whatever).encode()).hexdigest()
         film = film_of(self.out, arm.name, k) if k < self.filmed else None
         if place.is_file() and (film is None or film.is_file()):
@@ -110,21 +127,26 @@ class _Work:
         reach, perceptual = self.published.reach(self.asked.whole), self.published.perceptual
         watch = Watch(self.asked.frames, self.asked.segment, begun, keep=reach, perceptual=perceptual)
         true = in_blocks(after(reels.blocks(k), self.asked.context), 0) if arm.paired else None
-        before = self.done
+        before, digest = self.done, sha256(np.ascontiguousarray(context).tobytes())
         with _Film(film, context, reels.fps) as video:
             for made in in_blocks(_checked(arm, arm.play(k), context), 1):
                 watch.update(made, None if true is None else next(true))
                 video.write(made[0])
+                if arm.real:
+                    digest.update(np.ascontiguousarray(made).tobytes())
                 self.done = before + arm.futures * watch.done
                 if self.stop:
                     share = f"{self.done} of {self.total} frames are measured"
                     raise KeyboardInterrupt(f"{share}, the same command goes on")
                 if self.report:
                     self.report(self.done, self.total, arm.name)
-        if not reach:
-            return watch.figures()
-        whole = watch.kept if begun is None else np.concatenate([begun, watch.kept])[:reach]
-        return watch.figures() | self.published.rows(whole)
+        figures = watch.figures()
+        if arm.real:
+            figures["sha256"] = np.frombuffer(digest.digest(), np.uint8).copy()
+        if reach:
+            whole = watch.kept if begun is None else np.concatenate([begun, watch.kept])[:reach]
+            figures |= self.published.rows(whole, self.asked.whole)
+        return figures
 
 
 class _Film:

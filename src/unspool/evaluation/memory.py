@@ -1,7 +1,8 @@
 """What models remember, measured in the world `rooms`: what comes back as it was, signs found again, what their states hold.
 
 Every model stands between two of its own: its memoryless twin, worth 0, and the truth seen through its codec, worth 1, for no
-model draws better than its codec. Beside them renderers without any model prove the scale in the same run.
+model draws better than its codec. That difference is large for any model, so its recall is told only where its own gain over
+the twin is large enough as well. Beside them renderers without any model prove the scale in the same run.
 """
 
 from __future__ import annotations
@@ -9,26 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unspool.data.worlds.rooms import Rooms
 from unspool.errors import UserError
+from unspool.evaluate.bootstrap import Interval
 from unspool.evaluate.memory.needle import Found, Needle, find, needles
-from unspool.evaluate.memory.playing import control_of, encode, remembered
-from unspool.evaluate.memory.recall import Errors, Recall, errors, recall
+from unspool.evaluate.memory.playing import futures, recoded
+from unspool.evaluate.memory.recall import GATE, Errors, Recall, errors, is_worth, recall
 from unspool.evaluate.memory.renderers import forgetting, frozen, memoryless, oracle
 from unspool.evaluate.memory.scenes import Renderer, Scene, reasoning, retrieval
 from unspool.evaluate.pages.report import plain
 from unspool.evaluation.measuring import Report
 from unspool.evaluation.probing import probes_of
 from unspool.model.wrappers import Memoryless
-from unspool.rollout import Rollout, stream
-from unspool.sampling import to_pixels
 from unspool.system import System
 
 WORLD = "rooms"
@@ -40,8 +37,6 @@ SCENES = 24
 HAYSTACKS = (32, 64)
 """Frames that a sign is out of sight, at least."""
 NEEDLES = 16
-TOGETHER = 8
-"""Scenes that a model plays at a time."""
 NOBODY = "memory: no model here takes actions; train one with --controls 6"
 
 KINDS = {"retrieval": retrieval, "reasoning": reasoning}
@@ -101,50 +96,6 @@ def _rows(name: str, system: System, context: int, seed: int) -> dict[str, Row]:
     }
 
 
-@torch.no_grad()
-def futures(system: System, scenes: Iterable[Scene], seed: int = 0) -> Iterator[np.ndarray]:
-    """What a model makes of each scene, as `playing.renderer` makes it of one; neighbours of one length go together.
-
-    Raises UserError for scenes that do not fit the model and for values that are not finite.
-    """
-    for _, alike in groupby(scenes, lambda scene: (len(scene.frames), scene.context)):
-        group = list(alike)
-        for first in range(0, len(group), TOGETHER):
-            yield from _futures(system, group[first : first + TOGETHER], seed)
-
-
-def _futures(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
-    """(B, M, H, W, 3) uint8 of scenes of one length."""
-    context, length, plan = scenes[0].context, len(scenes[0].frames), system.schedule.plan()
-    told = control_of(system, np.stack([scene.actions for scene in scenes]), len(scenes), length)
-    assert told is not None  # for the model takes actions
-    latents = encode(system, np.stack([scene.frames[:context] for scene in scenes]))
-    begun = context - plan.redo
-    state = remembered(system, latents[:, :begun], told, seed)
-    rollout = Rollout(state, latents[:, begun:], latents[:, :0], system.codec.decode(latents, {})[1])
-
-    def controls(at: Tensor, frames: int) -> Tensor:
-        """Rows of the same frames in all scenes; behind the last, the last again."""
-        return told[:, (at[0] + torch.arange(frames, device=told.device)).clamp(max=length - 1)]
-
-    made, decoder = [], rollout.codec
-    for chunk in stream(
-        system.model, system.blend, plan, rollout, controls=controls, frames=length - context, solver=system.solver
-    ):
-        video, decoder = system.codec.decode(chunk.frames, decoder)
-        if not torch.isfinite(video).all():
-            raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
-        made.append(to_pixels(video))
-    return np.concatenate(made, 1)
-
-
-@torch.no_grad()
-def recoded(system: System, scene: Scene) -> np.ndarray:
-    """The truth behind a scene's context, encoded and decoded: uint8 (M, H, W, 3)."""
-    video, _ = system.codec.decode(encode(system, scene.frames[None]), {})
-    return to_pixels(video[0])[scene.context :]
-
-
 @dataclass
 class _Tally:
     """Tells how many frames are made, of so many, and whose."""
@@ -184,19 +135,21 @@ def _measured(models: Mapping[str, Row], size: Literal[32, 64], seed: int, repor
 
 
 def _recalls(scenes: Sequence[Scene], rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Of one kind of scenes: by row, recall and PSNR of all and by gap; gate_db: what there is to remember."""
+    """Of one kind of scenes: by row, recall and PSNR of all and by gap; gate_db: what there is to remember; gain_db: what a
+    model's memory is worth over its twin."""
     made = {name: _errors(row.play, scenes) for name, row in rows.items()}
     found = {name: _between(made, name, row.of) for name, row in rows.items()}
     proof = found["oracle"]
     assert isinstance(proof, Recall)
     there = [i for i, gap in enumerate(proof.gaps) if gap.scenes]  # what a scene shows again is the same for all
-    whose = [name for name, row in rows.items() if name in (row.of, "oracle")]
+    models = [name for name, row in rows.items() if row.kind == "model"]
     return {
         "gaps": [[WINDOW * proof.gaps[i].least, WINDOW * proof.gaps[i].most] for i in there],
-        "overall": {name: _cell(one, None) for name, one in found.items()},
-        "recall": {name: [_cell(one, i)["recall"] for i in there] for name, one in found.items()},
-        "psnr": {name: [_cell(one, i)["psnr"] for i in there] for name, one in found.items()},
-        "gate_db": {name: {"skipped": one} if isinstance(one := found[name], str) else one.overall.gain for name in whose},
+        "overall": {name: _cell(found[name], None, row) for name, row in rows.items()},
+        "recall": {name: [_cell(found[name], i, row)["recall"] for i in there] for name, row in rows.items()},
+        "psnr": {name: [_cell(found[name], i, row)["psnr"] for i in there] for name, row in rows.items()},
+        "gate_db": {name: _told(found[name], "gain") for name in (*models, "oracle")},
+        "gain_db": {name: _told(found[name], "own") for name in models},
     }
 
 
@@ -211,12 +164,26 @@ def _between(made: Mapping[str, Errors | str], name: str, of: str | None) -> Rec
     return recall(*arms)
 
 
-def _cell(found: Recall | str, gap: int | None) -> dict[str, Any]:
+def _told(found: Recall | str, what: Literal["gain", "own"]) -> Any:
+    """Decibels over all gaps, or why there are none."""
+    return {"skipped": found} if isinstance(found, str) else getattr(found.overall, what)
+
+
+def _cell(found: Recall | str, gap: int | None, row: Row) -> dict[str, Any]:
     """Recall and PSNR over one gap, None for all."""
     if isinstance(found, str):
         return {"recall": {"skipped": found}, "psnr": {"skipped": found}}
     score = found.overall if gap is None else found.gaps[gap]
-    return {"recall": score.recall or {"skipped": score.reason}, "psnr": score.psnr}
+    reason = score.reason or (_forgotten(score.own) if row.kind == "model" else None)
+    return {"recall": {"skipped": reason} if reason else score.recall, "psnr": score.psnr}
+
+
+def _forgotten(own: Interval) -> str | None:
+    """Why a model's recall is not told, if so. Its twin and its codec are the ends of the scale, whatever it remembers."""
+    if is_worth(own):
+        return None
+    gained = f"its memory gains {own.value:.2f} dB [{own.low:.2f}, {own.high:.2f}]"
+    return f"{gained}: nothing to tell below {GATE:g} dB" + (", or with 0 in the interval" if own.value >= GATE else "")
 
 
 def _needle(hidden: Sequence[Needle], rows: Mapping[str, Row]) -> dict[str, Any]:

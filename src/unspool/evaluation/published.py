@@ -1,7 +1,7 @@
 """Published distances, with networks whose weights the user gives by path: what they look at, and their rows of the table.
 
-All look at the first future of each context; the real side is what followed there and the other real clips. FVD counts the
-context as part of the video, as all published presets do.
+All look at the first future of each context; the real side is the other episodes. FVD counts the context as part of the video,
+as all published presets do.
 """
 
 from __future__ import annotations
@@ -79,33 +79,35 @@ class Published:
         """How many frames of a video, context included, are looked at."""
         return max((_needs(row.preset, frames) for row in self._there(frames)), default=0)
 
-    def rows(self, video: np.ndarray) -> Figures:
-        """Features of one video (T, H, W, 3), context included, for each row, (1, M, D)."""
+    def rows(self, video: np.ndarray, frames: int) -> Figures:
+        """Features of one video (T, H, W, 3) for each row, (1, M, D). frames: of a whole video, context included; files of
+        others have no context in front and are as much shorter."""
         found = {}
-        for row in self._there(len(video)):
-            found[row.name] = embed(self.extractors[row.of.name], [video[: _needs(row.preset, len(video))]], row.preset)[0]
+        for row in self._there(frames):
+            if len(cut := video[: _needs(row.preset, frames)]) >= _needs(row.preset, len(video)):
+                found[row.name] = embed(self.extractors[row.of.name], [cut], row.preset)[0]
         return found
 
     def table(self, arms: Mapping[str, Gathered], real: Gathered, frames: int) -> dict[str, Any]:
-        """For results.json: for each row what it is worth, and the figure of each arm or why there is none."""
+        """For results.json: for each row what it is worth, and the figure of each arm, all against the same other episodes; or
+        why there is none."""
         out: dict[str, Any] = {}
+        there = self._there(frames)
         for row in ROWS:
             extractor = self.extractors.get(row.of.name)
-            if extractor is None or row not in self._there(frames):
-                why = Skipped() if extractor is None else Skipped(f"needs {_needs(row.preset, 1 << 30)} frames, has {frames}")
-                out[row.name] = {"network": row.of.name, "skipped": why.why}
-                continue
-            others = real[row.name][:, 0]
-            true = np.concatenate([arms["real"][row.name][:, 0], others])
-            values = {
-                name: row.distance(arm[row.name][:, 0], others if name == "real" else true).tolist()
-                for name, arm in arms.items()
-                if row.name in arm.figures
-            }
-            out[row.name] = {
-                "network": row.of.name, "sha256": extractor.sha256, "verified": extractor.verified,
-                "note": sample_note(len(arms["real"]["motion"]), len(true), row.preset.published), "arms": values,
-            }  # fmt: skip
+            if extractor is None:
+                out[row.name] = {"network": row.of.name, "skipped": Skipped().why}
+            elif row not in there:
+                out[row.name] = {"network": row.of.name, "skipped": f"needs {_limits(row.preset)} frames, videos have {frames}"}
+            else:
+                others = real[row.name][:, 0]
+                made = {name: arm[row.name][:, 0] for name, arm in arms.items() if row.name in arm.figures}
+                values = {name: row.distance(rows, others).tolist() for name, rows in made.items()}
+                note = sample_note(len(arms["real"]["motion"]), len(others), row.preset.published)
+                missing = [name for name in arms if name not in values]
+                note += f"; too short: {', '.join(missing)}" if missing else ""
+                facts = {"sha256": extractor.sha256, "verified": extractor.verified, "note": note.removeprefix("; ")}
+                out[row.name] = {"network": row.of.name, **facts, "arms": values}
         return out
 
     def _there(self, frames: int) -> list[Row]:
@@ -127,6 +129,10 @@ def _needs(preset: Preset, frames: int) -> int:
     if preset.window is None:
         return frames
     return preset.window * preset.every * (preset.windows or 1)
+
+
+def _limits(preset: Preset) -> str:
+    return f"at most {WHOLE}" if preset.window is None else str(_needs(preset, 0))
 
 
 def _fits(row: Row, frames: int) -> bool:

@@ -5,22 +5,19 @@ The schema has a version. What a figure could not be computed from is said in it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from unspool.data.reels import Reels
-from unspool.evaluate.band import band_of
+from unspool.evaluate.band import Band, band_of, to_scale
 from unspool.evaluate.bootstrap import LEVELS
 from unspool.evaluate.drift import Series, edges_of, segment_means, series_of
 from unspool.evaluate.features import WINDOW
 from unspool.evaluate.foretold import OneStep, agreement, predict
-from unspool.evaluate.measures import MEASURES
 from unspool.evaluate.pages.report import plain
-from unspool.evaluate.tables import LINES, Base, Cell, Gathered, difference, drift_of, table
+from unspool.evaluate.tables import LINES, Base, Cell, Gathered, differences, drift_of, table
 from unspool.evaluation.arms import Arm, Conditions
 from unspool.evaluation.measuring import Measured
 from unspool.evaluation.published import Published
@@ -32,8 +29,8 @@ HORIZON = ("psnr", "ssim", "ms_ssim", "score", "diversity")
 
 
 def results_of(
-    arms: Sequence[Arm], found: Measured, reels: Reels, asked: Conditions, made: Mapping[str, Any], data: Mapping[str, Any],
-    notes: Sequence[str], costs: Mapping[str, OneStep | str], published: Published,
+    arms: Sequence[Arm], found: Measured, asked: Conditions, made: Mapping[str, Any], data: Mapping[str, Any],
+    notes: Sequence[str], costs: Costs, published: Published,
 ) -> dict[str, Any]:  # fmt: skip
     """made: command, version, hardware and the like; data: name, hash, split; costs: of single steps, by arm."""
     there = {name: arm for name, arm in found.arms.items() if isinstance(arm, Gathered)}
@@ -47,7 +44,7 @@ def results_of(
         "protocol": {
             "frames": asked.frames, "context_frames": asked.context, "contexts": asked.contexts, "futures": asked.futures,
             "segment": asked.segment, "window": WINDOW, "first_seed": asked.seed, "real_clips": asked.real,
-            "resize": "none" if all(arm.kind != "videos" for arm in arms) else "the centre square of video files, area mean",
+            "resize": data["resize"] + "; files: the centre square" * any(arm.kind == "videos" for arm in arms),
         },
         "arms": [_arm(arm, found.rates.get(arm.name)) for arm in shown],
         "measures": _measures(),
@@ -70,14 +67,10 @@ def _arm(arm: Arm, rate: float | None) -> dict[str, Any]:
 
 
 def _measures() -> list[dict[str, Any]]:
-    known = {measure.name: measure for measure in MEASURES}
-    lines = []
-    for line in LINES:
-        ladder = known.get(line.ladder)
-        sees, blind, beside = (ladder.sees, ladder.blind, ladder.beside) if ladder else ((), (), None)
-        facts = {"name": line.name, "title": line.title, "unit": line.unit, "better": line.better}
-        lines.append({**facts, "sees": sees, "blind": blind, "with": beside if beside != line.name else None})
-    return lines
+    return [{
+        "name": line.name, "title": line.title, "unit": line.unit, "better": line.better, "sees": line.sees or (),
+        "blind": line.blind, "with": line.beside,
+    } for line in LINES]  # fmt: skip
 
 
 def _cell(cell: Cell, arm: Gathered) -> dict[str, Any]:
@@ -88,16 +81,12 @@ def _cell(cell: Cell, arm: Gathered) -> dict[str, Any]:
 
 def _differences(arms: Sequence[Arm], cells: Mapping[str, Mapping[str, Cell]], base: Base) -> list[dict[str, Any]]:
     """Of every two arms of which one at least is no control."""
-    rows = []
-    for a, b in combinations(arms, 2):
-        if a.kind == b.kind == "control":
-            continue
-        for line in LINES:
-            apart = difference(cells[a.name][line.name], cells[b.name][line.name], base)
-            if apart is not None and math.isfinite(apart.low):
-                told = apart.low > 0 or apart.high < 0
-                rows.append({"a": a.name, "b": b.name, "measure": line.name, **apart._asdict(), "apart": told})
-    return rows
+    pairs = [(a.name, b.name) for a, b in combinations(arms, 2) if not a.kind == b.kind == "control"]
+    return [
+        {"a": a, "b": b, "measure": line, **found._asdict()}
+        for a, b in pairs
+        for line, found in differences(cells[a], cells[b], base).items()
+    ]
 
 
 def _frames(frames: int) -> list[float]:
@@ -125,18 +114,17 @@ def _segments(arms: Mapping[str, Gathered], base: Base) -> dict[str, Any]:
     edges = edges_of(frames, base.segment)
     found: dict[str, Any] = {}
     for arm, gathered in arms.items():
-        for series in series_of(gathered.curves(), base.real.curves(), gathered.begun()):
+        for series in series_of(gathered.curves(), base.real.curves(), gathered.begun(), base.real.begun()):
             metric, real = series.metric, segment_means(series.real, edges)
             band = band_of(real, log=metric.log, low=metric.low)
             line = {"edges": [edges[0][0], *(b for _, b in edges)], "real": band.mean, "low": band.low, "high": band.high}
             entry = found.setdefault(metric.name, {**line, "unit": metric.unit, "arms": {}})
-            entry["arms"][arm] = _segment(series, edges, len(gathered["motion"]), band.low, band.high)
+            entry["arms"][arm] = _segment(series, edges, len(gathered), band)
     return found
 
 
-def _segment(
-    series: Series, edges: list[tuple[int, int]], contexts: int, low: np.ndarray, high: np.ndarray
-) -> dict[str, Any]:
+def _segment(series: Series, edges: list[tuple[int, int]], contexts: int, band: Band) -> dict[str, Any]:
+    """deviation: the mean over videos of `Row.drift`, signed."""
     from scipy.stats import t as student
 
     means = segment_means(series.values, edges)  # (K * S, segments)
@@ -144,33 +132,38 @@ def _segment(
     reach = np.full(len(edges), np.nan)
     if contexts > 1:
         reach = student.ppf(LEVELS[1], contexts - 1) * each.std(0, ddof=1) / np.sqrt(contexts)
-    outside = ((means < low) | (means > high)).mean(0)
-    return {"mean": each.mean(0), "low": each.mean(0) - reach, "high": each.mean(0) + reach, "outside": outside}
+    outside = ((means < band.low) | (means > band.high)).mean(0)
+    away = ((to_scale(means, series.metric.log) - band.centre) / band.spread).mean(0)
+    return {"mean": each.mean(0), "low": each.mean(0) - reach, "high": each.mean(0) + reach, "outside": outside,
+            "deviation": away}  # fmt: skip
 
 
-def _foretold(arms: Mapping[str, Gathered], base: Base, costs: Mapping[str, OneStep | str]) -> dict[str, Any]:
+class Costs(NamedTuple):
+    """of: what single steps cost, by arm, or why that is not known. alike: the models that work in the same latents, of which
+    the order can be compared."""
+
+    of: Mapping[str, OneStep | str]
+    alike: Sequence[str]
+
+
+def _foretold(arms: Mapping[str, Gathered], base: Base, costs: Costs) -> dict[str, Any]:
     """Degradation predicted from the errors of single steps beside the one measured, mean deviation from real video over
-    metrics, in each segment; and whether the two put the arms into the same order."""
-    found, ends_of = {}, {}
-    for name in arms.keys() & costs.keys():
-        cost = costs[name]
-        if isinstance(cost, str):
+    metrics, in each segment; and whether the two put models that work in the same latents into the same order."""
+    found: dict[str, Any] = {}
+    for name, cost in costs.of.items():
+        if name not in arms or isinstance(cost, str):
             continue
         segments: dict[int, list[float]] = {}
         for row in drift_of(arms[name], base).rows:
             segments.setdefault(row.stop, []).append(abs(row.drift))
         whole = predict(cost, max(segments))
-        stops = sorted(segments)
-        measured = [float(np.nanmean(segments[stop])) for stop in stops]
         found[name] = {
-            "error": float(cost.error.mean()), "predicted": [whole[stop - 1] for stop in stops], "measured": measured,
+            "error": float(cost.error.mean()), "predicted": [whole[stop - 1] for stop in sorted(segments)],
+            "measured": [float(np.nanmean(segments[stop])) for stop in sorted(segments)],
         }  # fmt: skip
-        ends_of[name] = (whole[-1], measured[-1])
-    if not found:
-        return {}
-    ends = np.array([ends_of[name] for name in sorted(ends_of)])
+    ends = np.array([(found[name]["predicted"][-1], found[name]["measured"][-1]) for name in costs.alike if name in found])
     if len(ends) < 2 or not np.isfinite(ends).all():
-        return {"foretold": found}
+        return {"foretold": found} if found else {}
     return {"foretold": found, "foretold_agreement": agreement(ends[:, 0], ends[:, 1])}
 
 

@@ -32,15 +32,20 @@ TRAINING = loop.TrainOptions(steps=6000, batch=8, lr=1.5e-3)
 """What a codec is trained with unless told otherwise: at 4e-3 its figures got worse after some hundred steps, on two worlds."""
 
 
+SQUARE = 3.0
+"""At 1 the absolute error rules, which keeps edges sharp; at 30 the squared one, which PSNR measures."""
+
+
 @dataclass(frozen=True)
 class CodecJob:
-    """One invocation of `train codec`. resolution: pixels of a frame's side; resume: a checkpoint folder; notes: what to tell
-    the user before it begins; told: for run.json."""
+    """One invocation of `train codec`. resolution: pixels of a frame's side; square: see `Reconstruction`; resume: a checkpoint
+    folder; notes: what to tell the user before it begins; told: for run.json."""
 
     codec: CodecOptions
     train: loop.TrainOptions
     data: str
     resolution: int
+    square: float
     out: Path
     resume: Path | None = None
     notes: tuple[str, ...] = ()
@@ -51,7 +56,7 @@ class CodecJob:
         train = asdict(self.train)
         del train["compile"]  # no setting of a codec
         sections = {"codec": asdict(self.codec), "train": train}
-        return {"data": self.data, "resolution": self.resolution, **sections}
+        return {"data": self.data, "resolution": self.resolution, "square": self.square, **sections}
 
 
 class PreparedCodec(NamedTuple):
@@ -72,7 +77,7 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
 
     decoded(done, total): called after each video of a folder, which are decoded on their first use.
     """
-    system = system_of(job.codec, job.train.seed)
+    system = system_of(job.codec, job.train.seed, job.square)
     if job.resume is not None:
         loop.Trainer(system, job.train).load(job.resume)  # weights that do not fit are refused before anything is written
     data = open_source(job.data, job.resolution, "train", decoded, pad=job.train.pad)
@@ -101,7 +106,7 @@ def train_codec(prepared: PreparedCodec, report: Report | None = None) -> Path:
     return job.out
 
 
-def system_of(options: CodecOptions, seed: int) -> System:
+def system_of(options: CodecOptions, seed: int, square: float = SQUARE) -> System:
     """A codec where the loop expects a model: it asks of one only parameters, which of them are matrices, and `controls`.
 
     Frames of one clip look alike, so there are two for a codec that has no use for more; a causal one learns of four groups.
@@ -109,7 +114,7 @@ def system_of(options: CodecOptions, seed: int) -> System:
     torch.manual_seed(seed)
     frames = 2 if options.kind == "frames" else 1 + 4 * options.time
     model = cast(VideoModel, options.build())
-    return System(model, Pixels(), AlphaBlend(), Staircase(), euler, Reconstruction(), frames)
+    return System(model, Pixels(), AlphaBlend(), Staircase(), euler, Reconstruction(square), frames)
 
 
 @final
@@ -122,7 +127,7 @@ class Reconstruction:
     them near a mean square of 1, which they begin with, where the noise alone would have them grow.
     """
 
-    square: float = 3.0
+    square: float = SQUARE
     noise: float = 0.05
     size: float = 1e-3
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from unspool.blend import AlphaBlend
-from unspool.codec import Causal, Pixels
+from unspool.codec import Causal, Patches, Pixels
 from unspool.context import Channels
 from unspool.errors import UserError
-from unspool.evaluate.memory.playing import control_of, encode, renderer
+from unspool.evaluate.memory import playing
+from unspool.evaluate.memory.playing import control_of, encode, futures, recoded
 from unspool.memory import Window
 from unspool.model import VideoTransformer
 from unspool.model.video import VideoModel
@@ -61,6 +62,11 @@ class Echo(VideoModel):
         return {**state, "at": state["at"] + clean.shape[1]}
 
 
+def play(system: System, asked: Scene, seed: int = 0) -> np.ndarray:
+    """What the system makes of one scene."""
+    return next(futures(system, [asked], seed))
+
+
 def grey(control: Tensor) -> Video:
     """(B, F, K) one-hot -> (B, F, 1, 1, 1) in [-0.8, 0.8]."""
     return (0.4 * control.argmax(-1) - 0.8)[..., None, None, None]
@@ -89,7 +95,7 @@ def test_the_action_of_a_frame_meets_that_frame(m: int, chunk: int, redo: int) -
     """Every lag, with and without frames made again: an action one frame off gives another grey."""
     model, asked = Echo(), scene(17, 4)
     case = Staircase(4, chunk, Fraction(m, 4), chunks=3 if m == 0 else None, redo=redo)
-    made = renderer(system_of(model, case))(asked)
+    made = play(system_of(model, case), asked)
     assert made.shape == (13, SIZE, SIZE, 3) and made.dtype == np.uint8
     assert np.abs(made.astype(int) - asked.frames[4:]).max() <= 1
     rows = torch.cat(model.rows).numpy()[: len(asked.actions)]
@@ -99,48 +105,71 @@ def test_the_action_of_a_frame_meets_that_frame(m: int, chunk: int, redo: int) -
 def test_the_flight_is_told_no_action_beyond_the_last() -> None:
     """A chunk that reaches past the scene: its last action stands for what nobody knows."""
     model, asked = Echo(), scene(10, 3)
-    renderer(system_of(model, Staircase(2, 4)))(asked)
+    play(system_of(model, Staircase(2, 4)), asked)
     assert np.array_equal(torch.cat(model.rows).numpy()[10:], asked.actions[[9]])
 
 
 @pytest.mark.parametrize("case", [Staircase(2, 2), Staircase(2, 2, 0.5, redo=2)], ids=["chunks", "redo"])
 def test_a_future_is_a_function_of_the_past_the_seed_and_the_actions(case: Staircase) -> None:
     asked = scene(12, 4)
-    play = renderer(system_of(transformer(chunk=2), case), 1)
-    made = play(asked)
-    assert np.array_equal(play(asked), made)
+    system = system_of(transformer(chunk=2), case)
+    made = play(system, asked, 1)
+    assert np.array_equal(play(system, asked, 1), made)
     hidden = asked._replace(frames=np.where(np.arange(12)[:, None, None, None] < 4, asked.frames, 0))
-    assert np.array_equal(play(hidden), made), "it was shown the future"
+    assert np.array_equal(play(system, hidden, 1), made), "it was shown the future"
     later = asked.actions.copy()
     later[8] = np.roll(later[8], 1)
-    other = play(asked._replace(actions=later))
+    other = play(system, asked._replace(actions=later), 1)
     assert np.array_equal(other[:4], made[:4]) and (other[4:] != made[4:]).any()
     for changed in (asked._replace(frames=255 - asked.frames), asked._replace(actions=np.roll(asked.actions, 1, 1))):
-        assert (play(changed) != made).any()
-    assert (renderer(system_of(transformer(chunk=2), case), 2)(asked) != made).any()
+        assert (play(system, changed, 1) != made).any()
+    assert (play(system, asked, 2) != made).any()
 
 
 def test_actions_of_the_context_are_remembered() -> None:
-    asked, play = scene(8, 4), renderer(system_of(transformer(), Staircase(2)))
+    asked, system = scene(8, 4), system_of(transformer(), Staircase(2))
     earlier = asked.actions.copy()
     earlier[2] = np.roll(earlier[2], 1)
-    assert (play(asked._replace(actions=earlier)) != play(asked)).any()
+    assert (play(system, asked._replace(actions=earlier)) != play(system, asked)).any()
 
 
 def test_the_memoryless_twin_plays_too() -> None:
     """Where it has forgotten nothing it shows the same; with one frame it shows something else."""
     system, asked = system_of(transformer(context=Channels(1)), Staircase(2)), scene(9, 4)
-    made = renderer(system)(asked)
-    close = renderer(replace(system, model=Memoryless(system.model, 9)))(asked)
+    made = play(system, asked)
+    close = play(replace(system, model=Memoryless(system.model, 9)), asked)
     assert np.abs(close.astype(int) - made).max() <= 1
-    assert np.abs(renderer(replace(system, model=Memoryless(system.model, 1)))(asked).astype(int) - made).max() > 1
+    assert np.abs(play(replace(system, model=Memoryless(system.model, 1)), asked).astype(int) - made).max() > 1
+
+
+def test_scenes_together_are_scenes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two lengths, two at a time; the noise is the same in every scene."""
+    monkeypatch.setattr(playing, "TOGETHER", 2)
+    system = system_of(transformer(chunk=2), Staircase(2, 2))
+    scenes = [*(scene(12, 4, seed) for seed in range(3)), *(scene(9, 3, seed) for seed in range(2))]
+    made = list(futures(system, scenes, 3))
+    assert [len(video) for video in made] == [8, 8, 8, 6, 6] and (made[0] != made[1]).any()
+    for video, asked in zip(made, scenes, strict=True):
+        assert np.abs(video.astype(int) - play(system, asked, 3)).max() <= 1
+
+
+def test_the_truth_through_a_codec() -> None:
+    asked, system = scene(6, 2), system_of(transformer(), Staircase(2))
+    assert np.array_equal(recoded(system, asked), asked.frames[2:])
+    noise = np.random.default_rng(0).integers(256, size=asked.frames.shape, dtype=np.uint8)
+    video = torch.from_numpy(noise).movedim(-1, -3)[None] / 127.5 - 1
+    lossy = replace(system, model=transformer((8, 2, 2), patch=1), codec=Patches(8, 4))
+    lossy.codec.fit(video)
+    alone = lossy.codec.decode(lossy.codec.encode(video, {})[0], {})[0]
+    wanted = ((alone[0].clamp(-1, 1) + 1) * 127.5).round().movedim(-3, -1).numpy()[2:]
+    made = recoded(lossy, asked._replace(frames=noise))
+    assert np.abs(made - wanted).max() <= 1 and np.abs(made.astype(int) - noise[2:]).max() > 1
 
 
 def test_bad_input_is_refused_with_its_fix() -> None:
     system, asked = system_of(transformer(), Staircase(2)), scene(8, 4)
     with pytest.raises(UserError, match="train it with --controls K"):
-        renderer(system_of(transformer(controls=0), Staircase(2)))
-    play = renderer(system)
+        play(system_of(transformer(controls=0), Staircase(2)), asked)
     for bad, said in [
         (asked._replace(context=0), "give 1 or more"),
         (asked._replace(context=8), "one to make"),
@@ -151,11 +180,11 @@ def test_bad_input_is_refused_with_its_fix() -> None:
         (asked._replace(frames=asked.frames[:, :4]), "4 x 8, the model's are 8 x 8"),
     ]:
         with pytest.raises(UserError, match=said):
-            play(bad)
+            play(system, bad)
     with pytest.raises(UserError, match="give 3 or more"):
-        renderer(system_of(transformer(), Staircase(2, redo=3)))(asked._replace(context=2))
+        play(system_of(transformer(), Staircase(2, redo=3)), asked._replace(context=2))
     with pytest.raises(UserError, match="broke at frame 4"):
-        renderer(system_of(transformer(std=float("nan")), Staircase(2)))(asked)
+        play(system_of(transformer(std=float("nan")), Staircase(2)), asked)
     with pytest.raises(UserError, match="give the actions"):
         control_of(system, None, 1, 8)
     with pytest.raises(UserError, match="one latent of several frames"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from unspool.errors import UserError
-from unspool.evaluate.memory.recall import CAP, EDGES, Errors, errors, recall
+from unspool.evaluate.bootstrap import Interval
+from unspool.evaluate.memory.recall import CAP, EDGES, Errors, errors, is_worth, recall
 from unspool.evaluate.memory.renderers import forgetting, frozen, memoryless, oracle, otherwise
 from unspool.evaluate.memory.scenes import Scene, reasoning, render_like, retrieval, sights
 from unspool.evaluate.memory.sights import revisits
@@ -65,6 +66,7 @@ def test_who_forgets_half_has_half_and_more_is_less(scenes, none, full) -> None:
     values = [score.recall.value for score in found if score.recall is not None]
     assert values == pytest.approx([1, 0.75, 0.5, 0.25, 0], abs=0.05)
     assert values[0] == 1 and values[4] == 0 and (np.diff(values) < 0).all()
+    assert found[0].own == found[0].gain and found[4].own == (0, 0, 0) and found[2].own.value == pytest.approx(3, abs=0.3)
     half = found[2]
     assert half.recall is not None and half.recall.low < half.recall.value < half.recall.high < half.recall.low + 0.1
     assert half.recall == min(half.by_error, half.by_contrast) and found[1].psnr.value > half.psnr.value
@@ -111,6 +113,11 @@ def test_recall_is_told_only_where_there_is_something_to_remember(scenes, none, 
     assert unseen.overall.recall == (1, 1, 1)
     never = unseen.gaps[4]
     assert never.recall is None and never.reason.startswith("no scenes") and np.isnan(never.psnr.value)
+
+
+def test_what_hangs_on_luck_is_not_told() -> None:
+    assert is_worth(Interval(2.0, 0.1, 4.0)) and not is_worth(Interval(1.9, 1.0, 3.0))
+    assert not is_worth(Interval(3.0, 0.0, 6.0))
 
 
 def test_only_revisited_pixels_count(scenes, full) -> None:

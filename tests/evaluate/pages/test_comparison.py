@@ -16,7 +16,7 @@ from PIL import Image
 from unspool.errors import UserError
 from unspool.evaluate.pages.comparison import comparison_table, write_comparison
 from unspool.evaluate.pages.parts import figures
-from unspool.evaluate.pages.standing import pairs, sentences, standings
+from unspool.evaluate.pages.standing import HOLM, pairs, sentences, standings
 
 FRAMES, SEGMENT = 512, 64
 MODELS = ("long <b>memory</b>", "short & soft")
@@ -109,7 +109,7 @@ def known(cell: dict[str, Any]) -> bool:
 def difference(table: dict[str, Any], a: str, b: str, measure: str) -> dict[str, Any]:
     x, y = (table[arm][measure]["value"] for arm in (a, b))
     spread = 0.05 * (x + y)
-    return {"a": a, "b": b, "measure": measure, "value": x - y, "low": x - y - spread, "high": x - y + spread,
+    return {"a": a, "b": b, "measure": measure, "value": x - y, "low": x - y - spread, "high": x - y + spread, "p": 0.03,
             "apart": abs(x - y) > spread}  # fmt: skip
 
 
@@ -183,6 +183,16 @@ def test_a_model_is_marked_only_where_it_is_told_apart(page: str) -> None:
     assert len(re.findall(r'<td class="control">', page)) == 3 * len(MEASURES)
 
 
+def test_that_many_measures_are_compared_is_said_and_corrected(page: str) -> None:
+    """An interval of one measure may leave out 0 where the pair is not told apart."""
+    results = fabricated()
+    assert HOLM in page and ", p = 0.030</small>" in page
+    assert HOLM[:60] in comparison_table(results)
+    for one in results["differences"]:
+        one.update(apart=False, p=0.0004)
+    assert not any(standing.leader for standing in judged(results).values())
+
+
 def test_moving_less_makes_no_model_the_best(page: str) -> None:
     """The second model hardly moves: its sharpness and its flow-warp error are nearer to real, and count for nothing."""
     results = fabricated()
@@ -192,6 +202,9 @@ def test_moving_less_makes_no_model_the_best(page: str) -> None:
     assert words[0].endswith("on 3 no model is told apart from every other; on 2 the better figure is not counted.")
     assert words[1] == f"Not counted: {SHORT} ahead on sharpness, flow-warp error, but worse on motion."
     assert page.count("motion 0.41</small>") == 2 and f"{escape(SHORT)} ahead, but worse on motion</small>" in page
+    for one in results["differences"]:
+        one["apart"] &= one["measure"] != "moves"  # by its own interval apart, not among so many measures
+    assert judged(results)["flow"].uncounted == (SHORT,) and judged(results)["moves"].leader is None
     for measure in results["measures"]:
         measure["with"] = None
     assert judged(results)["flow"].leader == judged(results)["sharpness"].leader == SHORT
@@ -211,10 +224,14 @@ def test_of_two_ratios_the_nearer_to_one_is_better(a: tuple[Any, ...], b: tuple[
     results = fabricated(controls=())
     for arm, cell in zip(MODELS, (a, b), strict=True):
         results["table"][arm]["moves"] = dict(zip(("value", "low", "high"), cell, strict=True)) | {"n": 64}
-    between = {"a": LONG, "b": SHORT, "measure": "moves", "value": a[0] - b[0], "low": 0.1, "high": 0.5, "apart": True}
-    results["differences"] = [between]
+    told = {"measure": "moves", "p": 0.001, "apart": True}
+
+    def ends(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    results["differences"] = [{"a": LONG, "b": SHORT, **told, **ends(a[0] - b[0])}]
     assert judged(results)["moves"].leader == {"a": LONG, "b": SHORT, None: None}[leader]
-    results["differences"][0].update(a=SHORT, b=LONG, value=b[0] - a[0])  # the same pair, told the other way round
+    results["differences"] = [{"a": SHORT, "b": LONG, **told, **ends(b[0] - a[0])}]  # the same pair, told the other way round
     assert judged(results)["moves"].leader == {"a": LONG, "b": SHORT, None: None}[leader]
 
 

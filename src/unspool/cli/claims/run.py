@@ -68,15 +68,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print(result: dict[str, Any], trial: Any) -> None:
-    from unspool.claims.claim import KNOWN, unit_of
+    from unspool.claims.measures import KNOWN, unit_of
     from unspool.claims.page import interval
 
     asked = trial.asked
     print(trial.claim.told.claim)
     print(f"{asked.better} against {asked.other}, {asked.seeds} training seeds each; plus is as expected:")
     for name, cell in result["effects"].items():
-        line = KNOWN[name]
+        measure = KNOWN[name]
         counts = f"; {asked.smallest:g} counts" if name == asked.measure else ""
-        print(f"  {line.title:<26}{interval(cell)} {unit_of(line)}{counts}")
+        print(f"  {measure.title:<32}{interval(cell)} {unit_of(measure)}{counts}")
     rehearsal = " (a rehearsal, which says nothing of the claim)" if trial.rehearsal else ""
     print(f"verdict: {result['verdict']}{rehearsal}")

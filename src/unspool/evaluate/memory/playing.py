@@ -6,8 +6,9 @@ Videos are uint8 (N, T, H, W, 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,58 +16,70 @@ from torch import Tensor
 
 from unspool.errors import UserError
 from unspool.evaluate.curves import check
-from unspool.evaluate.memory.scenes import Renderer, Scene
-from unspool.rollout import Rollout, stream
+from unspool.evaluate.memory.scenes import Scene
+from unspool.rollout import begin, stream
 from unspool.system import System
 from unspool.types import State, Video
 
+TOGETHER = 8
+"""Scenes that a model plays at a time."""
 
-def renderer(system: System, seed: int = 0) -> Renderer:
-    """A function from a scene to what the model makes of it: uint8 (M, H, W, 3), the M frames behind the scene's context.
+
+@torch.no_grad()
+def futures(system: System, scenes: Iterable[Scene], seed: int = 0) -> Iterator[np.ndarray]:
+    """What a model makes of each scene: uint8 (M, H, W, 3), the M frames behind the scene's context.
 
     The true context frames and their actions are remembered, then the system's own schedule rolls out on the scene's further
     actions. A flight that reaches beyond the scene is told its last action again. Noise is that of `seed` in every scene: two
-    models are compared on equal noise, and further futures of a scene are further seeds.
+    models are compared on equal noise, and further futures of a scene are further seeds. Neighbours of one length are played
+    together, as they would be alone.
 
-    Raises UserError for a model that takes no actions; the function, for a scene that does not fit the model and for values
-    that are not finite.
+    Raises UserError for a model that takes no actions, for scenes that do not fit it and for values that are not finite.
     """
-    if not system.model.controls:
+    for _, alike in groupby(scenes, lambda scene: (len(scene.frames), scene.context)):
+        group = list(alike)
+        for first in range(0, len(group), TOGETHER):
+            yield from _played(system, group[first : first + TOGETHER], seed)
+
+
+@torch.no_grad()
+def recoded(system: System, scene: Scene) -> np.ndarray:
+    """The truth behind a scene's context, encoded and decoded: uint8 (M, H, W, 3). No model draws better than its codec."""
+    video, _ = system.codec.decode(encode(system, scene.frames[None]), {})
+    return _pixels(video[0])[scene.context :]
+
+
+def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
+    """(B, M, H, W, 3) uint8: scenes of one length, decoded as they stream."""
+    plan, context, length = system.schedule.plan(), scenes[0].context, len(scenes[0].frames)
+    if not (least := max(1, plan.redo)) <= context < length:
+        raise UserError(f"of {length} frames, {context} are context: give {least} or more, and one to make")
+    told = control_of(system, np.stack([scene.actions for scene in scenes]), len(scenes), length)
+    if told is None:
         raise UserError("this model takes no actions: train it with --controls K, the number of features of an action")
-    redo = system.schedule.plan().redo
-
-    @torch.no_grad()
-    def render(scene: Scene) -> np.ndarray:
-        context, length = scene.context, len(scene.frames)
-        if not max(1, redo) <= context < length:
-            raise UserError(f"of {length} frames, {context} are context: give {max(1, redo)} or more, and one to make")
-        check(scene.frames[None])
-        told = control_of(system, scene.actions[None], 1, length)
-        assert told is not None  # for the model takes actions
-        latents = encode(system, scene.frames[None, :context])
-        state = remembered(system, latents[:, : context - redo], told, seed)
-        rollout = Rollout(state, latents[:, context - redo :], latents[:, :0], system.codec.decode(latents, {})[1])
-        return _played(system, rollout, partial(_rows, told), length - context)
-
-    return render
-
-
-def _played(system: System, rollout: Rollout, controls: Callable[[Tensor, int], Tensor], frames: int) -> np.ndarray:
-    """uint8 (frames, H, W, 3): a rollout of one video, decoded as it streams."""
-    made, decoder = [], rollout.codec
-    plan, solver = system.schedule.plan(), system.solver
-    for chunk in stream(system.model, system.blend, plan, rollout, controls=controls, frames=frames, solver=solver):
+    latents = encode(system, np.stack([scene.frames[:context] for scene in scenes]))
+    seeds = torch.full((len(scenes),), seed, dtype=torch.int64)
+    rollout = begin(system.model, latents, seed=seeds, redo=plan.redo, control=told[:, :context])
+    made, decoder = [], system.codec.decode(latents, {})[1]
+    for chunk in stream(
+        system.model, system.blend, plan, rollout, controls=partial(_rows, told), frames=length - context, solver=system.solver
+    ):
         video, decoder = system.codec.decode(chunk.frames, decoder)
         if not torch.isfinite(video).all():
             raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
-        made.append(((video[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy())
-    return np.concatenate(made)
+        made.append(_pixels(video))
+    return np.concatenate(made, 1)
 
 
 def _rows(told: Tensor, at: Tensor, frames: int) -> Tensor:
     """The actions (B, frames, K) of absolute frames at (B,) and on; behind the last, the last again."""
     columns = at[:, None] + torch.arange(frames, device=at.device)
     return told[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=told.shape[1] - 1)]
+
+
+def _pixels(video: Video) -> np.ndarray:
+    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
+    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 # -- what other measures of a model's state begin with ----------------------------------------------------------------------

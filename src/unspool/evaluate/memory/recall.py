@@ -43,8 +43,8 @@ class Score(NamedTuple):
     """Of what was out of sight for `least` <= windows < `most`.
 
     scenes, pixels: how many show any of it. psnr: of the renderer, dB, at most CAP. gain: dB of the full context over the
-    memoryless twin. by_error, by_contrast: (memoryless - renderer) / (memoryless - full) in either error; None where there is
-    a `reason` not to say.
+    memoryless twin; own: of the renderer over it. by_error, by_contrast: (memoryless - renderer) / (memoryless - full) in
+    either error; None where there is a `reason` not to say.
     """
 
     least: float
@@ -53,6 +53,7 @@ class Score(NamedTuple):
     pixels: int
     psnr: Interval
     gain: Interval
+    own: Interval
     by_error: Interval | None
     by_contrast: Interval | None
     reason: str | None
@@ -97,6 +98,11 @@ def recall(model: Errors, memoryless: Errors, full: Errors) -> Recall:
     return Recall(score(1, last), tuple(score(span, span + 1) for span in range(last)))
 
 
+def is_worth(gain: Interval) -> bool:
+    """Whether a difference to the memoryless twin, dB, is enough to tell of: at least GATE, its interval above 0."""
+    return gain.value >= GATE and gain.low > 0
+
+
 def made_by(renderer: Renderer, scene: Scene) -> np.ndarray:
     """The renderer's frames. Raises UserError unless they are uint8 (T - context, H, W, 3)."""
     made, shape = np.asarray(renderer(scene)), scene.frames[scene.context :].shape
@@ -134,15 +140,15 @@ def _score(model: Errors, memoryless: Errors, full: Errors, start: int, stop: in
     least, most, scenes, pixels = EDGES[start], EDGES[stop], int(there.sum()), int(model.pixels.sum())
     nothing = Interval(np.nan, np.nan, np.nan)
     psnr = _decibels(model.pixels * _WHITE, _floored(model)) if scenes else nothing
-    gain = _decibels(_floored(memoryless), _floored(full)) if scenes else nothing
+    gain, own = (_decibels(_floored(memoryless), _floored(arm)) if scenes else nothing for arm in (full, model))
     reason = _reason(memoryless, full, gain)
     if reason is not None:
-        return Score(least, most, scenes, pixels, psnr, gain, None, None, reason)
+        return Score(least, most, scenes, pixels, psnr, gain, own, None, None, reason)
     by_error, by_contrast = (
         paired_ratio(none - own, none - all_)
         for none, own, all_ in ((getattr(arm, name) for arm in (memoryless, model, full)) for name in ("squared", "contrast"))
     )
-    return Score(least, most, scenes, pixels, psnr, gain, by_error, by_contrast, None)
+    return Score(least, most, scenes, pixels, psnr, gain, own, by_error, by_contrast, None)
 
 
 def _reason(memoryless: Errors, full: Errors, gain: Interval) -> str | None:
@@ -150,7 +156,7 @@ def _reason(memoryless: Errors, full: Errors, gain: Interval) -> str | None:
     scenes = len(full.pixels)
     if scenes < FEWEST:
         return f"{scenes or 'no'} scenes come back after that long, recall needs {FEWEST}: give more scenes, or more windows"
-    if not (gain.value >= GATE and gain.low > 0):
+    if not is_worth(gain):
         return (
             f"full context is worth {gain.value:.1f} dB over memoryless ({gain.low:.1f} to {gain.high:.1f}):"
             f" recall is told from {GATE:.0f} dB on, beyond its interval"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unspool.errors import UserError
 from unspool.evaluate.pages.comparison_page import comparison_page
 from unspool.evaluate.pages.parts import figures
-from unspool.evaluate.pages.standing import Standing, in_reading_order, pairs, sentences, skipped, standings
+from unspool.evaluate.pages.standing import HOLM, Standing, in_reading_order, pairs, sentences, skipped, standings
 from unspool.store import write_text
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NEEDED = {  # "*" stands for each part of a list or of an object
     "protocol": "frames context_frames contexts futures segment window first_seed real_clips resize",
     "arms *": "name kind is weights_sha256 recipe futures frames_per_second",
     "measures *": "name title unit better sees blind with",
-    "differences *": "a b measure value low high apart",
+    "differences *": "a b measure value low high p apart",
     "segments *": "edges real low high unit arms",
     "segments * arms *": "mean low high outside",
     "stable *": "median whole by",
@@ -80,7 +80,9 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     lines = [line for block in _blocks(left, columns) for line in [*_aligned([*left, *block]), ""]]
     words = [*sentences(results, found)]
     if any(standing.leader for standing in found.values()):
-        words.append("* the best model, told apart from every other. In brackets: 95 % intervals.")
+        words.append("* the best model, told apart from every other.")
+    if found:
+        words.append(f"In brackets: 95 % intervals. {HOLM}")
     words += [f"skipped: {title} ({', '.join(who)}): {why}" for title, who, why in skipped(results)]
     words += _published(results.get("published", {}))
     return "\n".join([*lines, *(line for text in words for line in wrap(text, WIDTH, subsequent_indent="  "))]) + "\n"

@@ -10,7 +10,7 @@ from unspool.evaluate.pages import comparison_plots as plots
 from unspool.evaluate.pages import comparison_tables as tables
 from unspool.evaluate.pages.parts import count, data, document, facts, figures, picture, player, table
 from unspool.evaluate.pages.plots import DARK, LIGHT, Theme
-from unspool.evaluate.pages.standing import Standing, contenders, pairs, sentences, standings
+from unspool.evaluate.pages.standing import HOLM, Standing, contenders, pairs, sentences, standings
 
 
 def comparison_page(results: Mapping[str, Any], players: Mapping[str, bytes], sheet: bytes) -> str:
@@ -146,11 +146,12 @@ def _probes(results: Mapping[str, Any]) -> str:
 
 FACTS = {"made": "Run", "data": "Data", "protocol": "Protocol"}
 BOARD = """Under each figure its 95 % interval. A measure that freezing flatters stands under the one it must be read beside,
-whose figure is repeated in the cell. Controls are grey and cannot be best. """
-MARKED = """<b class=best>Marked</b>: the best of the models, where the interval of its difference from every other model leaves
-out 0, and it is not the worse one on the measure beside."""
-APART = """Differences over the same contexts, with 95 % intervals. Two models whose interval holds 0 are not told apart by so
-many contexts, whatever their order in the table."""
+whose figure is repeated in the cell. Intervals of the stable horizon, of drift and of the worst segment are given this band of
+real video: they do not hold that other real clips would make another one. Controls are grey and cannot be best. """
+MARKED = """<b class=best>Marked</b>: the best of the models, where it is told apart from every other model, and by the interval
+of the measure beside it is not the worse one there."""
+APART = f"""Differences over the same contexts; interval (95 %) and p are those of one measure by itself. {HOLM} Two models
+that are not told apart may be equal, whatever their order in the table."""
 SEGMENTS = """Grey: where 95 of 100 real videos lie in that segment. Shaded: the interval of an arm's mean. On the right, the
 share of an arm's videos that lie outside the band; of real video it is 5 %."""
 PUBLISHED = """With networks whose weights were given by path. Such distances depend on the number of videos, which the note
@@ -166,8 +167,8 @@ sign than to each of the others that could hang there."""
 PROBES = """R² of linear regressions on a model's state, judged on plans that they were not fitted on: 1 is exact, 0 is no
 better than the mean. The way from where the walk began, in cells ahead and to the right; the turn since; and which of the 24
 cells around are solid, in the mean. Training put into a state what its first row has above the others."""
-LADDER = """● it ranked real video corrupted so, ○ it did not; empty: not tried. What a measure does not see it cannot clear a
-model of."""
+LADDER = """● of 8 contexts corrupted so in full, discs over a texture of 32 pixels, this line of the table was beyond what real
+video gave against 16 real clips; ○ it was not; empty: not tried. What a measure does not see it cannot clear a model of."""
 STEP = """<p class=bar hidden><button>pause</button> <input type=range min=0 max=1 step=any value=0 aria-label="time"></p>"""
 
 SCRIPT = """<script>

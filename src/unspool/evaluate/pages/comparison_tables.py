@@ -96,6 +96,7 @@ def _differences(results: Mapping[str, Any], judged: Sequence[Pair]) -> str:
 
 def _difference(pair: Pair, beside: str) -> str:
     value, low, high = figures(pair.value, pair.low, pair.high, sign="+")
+    chance = "" if pair.p is None else ", p &lt; 0.001" if pair.p < 0.001 else f", p = {pair.p:.3f}"
     words = "not told apart"
     if pair.better:
         words = f"<b>{escape(pair.better)}</b> better"
@@ -103,7 +104,8 @@ def _difference(pair: Pair, beside: str) -> str:
         words = f"{escape(pair.uncounted)} ahead, but worse on {escape(beside)}"
     elif pair.apart:
         words = "apart, but not which is nearer to 1"
-    return f'<td class="{"best" if pair.better else "faint"}">{value}<small>{low} to {high}</small><small>{words}</small></td>'
+    klass = "best" if pair.better else "faint"
+    return f'<td class="{klass}">{value}<small>{low} to {high}{chance}</small><small>{words}</small></td>'
 
 
 def arms(results: Mapping[str, Any]) -> str:

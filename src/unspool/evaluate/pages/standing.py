@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
+HOLM = """Told apart: after Holm's correction over all measures of a pair, so that two equal arms are told apart on none of them
+in 95 of 100 comparisons.""".replace("\n", " ")
+
 
 class Pair(NamedTuple):
-    """Two arms on one measure: a - b with its interval, and whether that leaves out 0.
+    """Two arms on one measure: a - b with its 95 % interval and p by themselves. apart: told apart after Holm's correction over
+    all measures, so that of two equal arms none is in 95 of 100 comparisons.
 
     better: the arm told to be better, None where none is. uncounted: the arm that would be better, were it not worse on the
     measure that this one must be read beside.
@@ -20,6 +24,7 @@ class Pair(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
+    p: float | None
     apart: bool
     better: str | None
     uncounted: str | None
@@ -67,19 +72,20 @@ def is_known(cell: Mapping[str, Any]) -> bool:
 def pairs(results: Mapping[str, Any]) -> list[Pair]:
     """Every difference of the results, judged.
 
-    Where a measure must be read beside another one (flicker beside motion), an arm that is told to be worse on the other is
-    not told to be better on this one: what moves less flickers less.
+    Where a measure must be read beside another one (flicker beside motion), an arm that is worse on the other is not told to be
+    better on this one: what moves less flickers less. For that the interval of the other by itself is enough, uncorrected: a
+    doubt about motion must not make a still video the best.
     """
     measures = {measure["name"]: measure for measure in results["measures"]}
-    ahead = {(d["a"], d["b"], d["measure"]): _ahead(results["table"], d, measures[d["measure"]]["better"])
+    alone = {(d["a"], d["b"], d["measure"]): _ahead(results["table"], d, measures[d["measure"]]["better"])
              for d in results["differences"]}  # fmt: skip
     judged = []
     for d in results["differences"]:
         a, b, name = d["a"], d["b"], d["measure"]
-        first, beside = ahead[a, b, name], measures[name]["with"]
-        other = ahead.get((a, b, beside)) or ahead.get((b, a, beside))
+        first, beside = alone[a, b, name] if d["apart"] else None, measures[name]["with"]
+        other = alone.get((a, b, beside)) or alone.get((b, a, beside))
         better, uncounted = (None, first) if other and other != first else (first, None)
-        judged.append(Pair(a, b, name, d["value"], d["low"], d["high"], d["apart"], better, uncounted))
+        judged.append(Pair(a, b, name, d["value"], d["low"], d["high"], d["p"], d["apart"], better, uncounted))
     return judged
 
 
@@ -123,9 +129,9 @@ def sentences(results: Mapping[str, Any], found: Mapping[str, Standing]) -> list
 
 
 def _ahead(table: Mapping[str, Any], difference: Mapping[str, Any], better: str) -> str | None:
-    """The arm that the interval of the difference puts ahead."""
-    a, b, name, value = (difference[key] for key in ("a", "b", "measure", "value"))
-    if not difference["apart"] or value is None or not isfinite(value):
+    """The arm that the interval of the difference by itself puts ahead."""
+    a, b, name, value, low, high = (difference[key] for key in ("a", "b", "measure", "value", "low", "high"))
+    if None in (value, low, high) or not isfinite(value) or not (low > 0 or high < 0):
         return None
     more, less = (a, b) if value > 0 else (b, a)
     if better != "real":

@@ -91,6 +91,10 @@ class Duel:
         """Pictures (B, T, size, size, 3) uint8, RGB."""
         return render(trajectory, self.size, self.clutter)
 
+    def actions(self, seeds: NDArray[np.int64], frames: int) -> None:
+        """See `World`: nobody but the fighters acts."""
+        return None
+
     def film(
         self, seeds: NDArray[np.int64], frames: int, *, at: int = 0, again: NDArray[np.int64] | None = None
     ) -> Iterator[NDArray[np.uint8]]:

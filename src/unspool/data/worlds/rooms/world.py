@@ -71,6 +71,10 @@ class Rooms:
         """Views (B, T, size, size, 3) uint8."""
         return render(episode.layout, episode.walk.poses, self.size)
 
+    def actions(self, seeds: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
+        """See `World`."""
+        return _led(self.episodes(seeds, frames).walk, np.tile(np.arange(frames), (len(seeds), 1)))
+
     def film(
         self, seeds: NDArray[np.int64], frames: int, *, at: int = 0, again: NDArray[np.int64] | None = None
     ) -> Iterator[NDArray[np.uint8]]:
@@ -87,10 +91,14 @@ class Rooms:
         episode = self.episodes(self.seeds(indices, seed=seed), frames + reach)
         at = columns(indices, frames, seed, anchor, reach)
         poses = np.take_along_axis(episode.walk.poses, at[..., None], 1)
-        led = np.take_along_axis(episode.walk.actions, np.maximum(at - 1, 0), 1)
-        actions = np.eye(len(ACTIONS), dtype=np.float32)[led] * (at > 0)[..., None]
-        return Clips(render(episode.layout, poses, self.size), actions.astype(np.float32), poses)
+        return Clips(render(episode.layout, poses, self.size), _led(episode.walk, at), poses)
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""
         return sample_seeds(indices, seed)
+
+
+def _led(walk: Walk, at: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(B, n, 6) one-hot: the actions that led to frames (B, n); to the first of all, none."""
+    led = np.take_along_axis(walk.actions, np.maximum(at - 1, 0), 1)
+    return (np.eye(len(ACTIONS), dtype=np.float32)[led] * (at > 0)[..., None]).astype(np.float32)
