@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up themselves, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
+TESTS := $(BIN)/pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench

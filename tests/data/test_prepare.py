@@ -95,7 +95,8 @@ def test_control_c_keeps_whole_shards(folder, ready, tmp_path, monkeypatch, caps
     monkeypatch.setattr(videos, "read_frames", interrupted)
     capsys.readouterr()
     assert main(words) == 130
-    assert capsys.readouterr().err == "unspool: stopped; whole shards are kept; the same command goes on\n"
+    told = capsys.readouterr().err.splitlines()[-1]  # behind what progress a busy machine has time to tell of
+    assert told == "unspool: stopped; whole shards are kept; the same command goes on"
     monkeypatch.undo()
     kept = files_of(out)
     assert {"00000.safetensors", "manifest.json"} <= kept.keys() < files_of(tmp_path / "whole").keys()

@@ -291,5 +291,10 @@ def steered(*, controls: int = 3):
     assert (run / "checkpoints" / "last").exists()
     with pytest.raises(UserError, match="actions of 4 numbers and the data has 3"):
         training.prepare(training.plan(f"{recipe}:steered", tmp_path / "four", overrides=settings | {"controls": 4}))
-    with pytest.raises(UserError, match="stream"):
-        sampling.start(hub.from_pretrained(run, recipe=f"{recipe}:steered"), np.zeros((2, 16, 16, 3), np.uint8), 1, 0)
+    steered, context = hub.from_pretrained(run, recipe=f"{recipe}:steered"), np.zeros((2, 16, 16, 3), np.uint8)
+    with pytest.raises(UserError, match="takes actions of 3 numbers and is given none"):
+        sampling.start(steered, context, 1, 0)
+    with pytest.raises(UserError, match="takes actions of 3 numbers, and the data's have 4"):
+        sampling.start(steered, context, 1, 0, np.zeros((9, 4)))
+    rollout = sampling.start(steered, context, 2, 0, np.zeros((9, 3)))
+    assert next(sampling.futures(steered, rollout, 1, np.zeros((9, 3))))[0].shape == (2, 1, 16, 16, 3)
