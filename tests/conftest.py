@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Set before torch loads, and in the environment: processes that a test starts then run with as many threads, on which
 # sums in float depend.
@@ -20,3 +21,6 @@ torch.use_deterministic_algorithms(True)
 # A busy machine is slow, not wrong. In CI the same examples are drawn every time.
 settings.register_profile("unspool", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("unspool")
+
+# Workers of xdist, and what is started behind `&`, ignore Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
