@@ -7,8 +7,9 @@ import signal
 
 # Set before torch loads, and in the environment: processes that a test starts then run with as many threads, on which
 # sums in float depend.
-# One thread for each of several workers, which share the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(2, os.cpu_count() or 1)))
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, which share the cores: two are many times slower
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("MPLBACKEND", "agg")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unspool.context import Cached, Channels, Tokens
+from unspool.context import Cached, Channels, Local, Tokens
+from unspool.errors import UserError
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
-from unspool.types import State
+from unspool.types import Known, State
 
 CPU = torch.device("cpu")
 
@@ -120,3 +121,21 @@ def test_channels_are_the_frames_before() -> None:
     keys = model.remember(clean, empty | {"blocks": model.start(2, seed=empty["seed"], device="cpu", dtype=x.dtype)["blocks"]})
     (grad,) = torch.autograd.grad(keys["blocks"]["0"]["0"]["k"][0, :, -2].square().sum(), clean)
     assert grad[0].flatten(1).any(1).tolist() == [False, False, True, True, True, False]
+
+
+def test_local_frames_stand_beside_with_their_places() -> None:
+    """(position + 1) / (flight + 1) after each; a frame that is missing is zeros under 0; the noise it carries is told last."""
+    known = Known(video(2), torch.tensor([[0, 7], [-1, 3]]), torch.tensor([[0.0, 0.2], [0.1, 0.1]]))
+    for told in (False, True):
+        beside = Local(2, 8, told).channels(known, video(5))
+        each = beside.unflatten(1, (2, -1))
+        assert beside.shape == (2, Local(2, 8, told).width(1), 4, 4)
+        assert_equal(each[0, :, :1], video(2)[0])
+        assert_equal(each[1, 1, :1], video(2)[1, 1])
+        assert not each[1, 0, :2].any()
+        assert_close(each[:, :, 1, 0, 0], torch.tensor([[1 / 9, 8 / 9], [0, 4 / 9]], dtype=torch.float64))
+        if told:
+            assert_close(each[:, :, 2, 3, 3], known.level.double())
+        assert not Local(2, 8, told).channels(None, video(5)).any()
+    with pytest.raises(UserError, match="2 frames of a flight are known and the model has place for 3"):
+        Local(3, 8).channels(known, video(5))

@@ -39,7 +39,7 @@ def system(**change: object) -> System:
     model |= {"heads": HEADS, "window": WINDOW}
     model |= {key: change.pop(key) for key in list(change) if key in model}
     shape, width, heads, window = (model.pop(key) for key in ("shape", "width", "heads", "window"))
-    net = VideoTransformer(shape, width=width, depth=DEPTH, memories=lambda: [Window(width, heads, window)], **model)
+    net = VideoTransformer(shape, width=width, memories=[[Window(width, heads, window)] for _ in range(DEPTH)], **model)
     law = Independent(CHUNK)
     whole = System(net, Pixels(), AlphaBlend(), Staircase(8, CHUNK), euler, TeacherForcing(CHUNK, 2, 0.1, law=law), 12)
     return dataclasses.replace(whole, **change)

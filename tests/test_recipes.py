@@ -34,7 +34,7 @@ def bars(indices: np.ndarray, frames: int, *, seed: int = 0) -> np.ndarray:
 def small(name: str, **more: Any) -> System:
     """The recipe with what any of them takes made small, and more of its settings; all else as it comes."""
     wanted = {"size": "nano", "resolution": 16, "patch": 4, "components": 0, "frames": CLIP, "steps": 4, "flight": 4,
-              "window": 4, "reach": 0}  # fmt: skip
+              "window": 4, "reach": 0, "chunk": 4, "stages": 2}  # fmt: skip
     torch.manual_seed(0)
     return RECIPES[name](**{k: v for k, v in wanted.items() if k in inspect.signature(RECIPES[name]).parameters}, **more)
 
@@ -46,16 +46,17 @@ def test_a_hundred_steps_of_a_recipe(name: str) -> None:
     trainer = Trainer(system, options)
     dead = set(dict(system.model.named_parameters()))
     for step in range(options.steps):
-        trainer.train_step(Clips(bars(np.arange(step * 8, step * 8 + 8), CLIP)))
+        trainer.train_step(Clips(bars(np.arange(step * 8, step * 8 + 8), system.frames)))
         dead -= {n for n, p in system.model.named_parameters() if p.grad is not None and p.grad.any()}
     assert not dead, f"never had a gradient: {sorted(dead)}"
 
     length = 4 * CLIP
     truth = to_video(bars(np.arange(16), 2 + length, seed=1))
     with trainer.averaged():
-        rollout = begin(system.model.eval(), truth[:, :2], seed=0)
+        plan = system.schedule.plan()
+        rollout = begin(system.model.eval(), truth[:, :2], seed=0, redo=plan.redo)
         before = store.size(rollout.state)
-        chunks = list(stream(system.model, system.blend, system.schedule.plan(), rollout, frames=length, solver=system.solver))
+        chunks = list(stream(system.model, system.blend, plan, rollout, frames=length, solver=system.solver))
     made, after = torch.cat([chunk.frames for chunk in chunks], 1), chunks[-1].rollout
     assert made.shape[1] == length and torch.isfinite(made).all()
     assert after is not None and store.size(after.state) == before
@@ -70,7 +71,8 @@ def test_a_recipe_may_take_actions(name: str) -> None:
     """It learns from them, and the same frames under other actions are another loss."""
     system = small(name, controls=3)
     trainer = Trainer(system, TrainOptions(steps=6, batch=2, lr=3e-3, warmup=0, bf16=False))
-    frames, actions = bars(np.arange(2), CLIP), np.random.default_rng(0).normal(size=(2, CLIP, 3)).astype(np.float32)
+    frames = bars(np.arange(2), system.frames)
+    actions = np.random.default_rng(0).normal(size=(2, system.frames, 3)).astype(np.float32)
     for _ in range(6):
         trainer.train_step(Clips(frames, actions))
     assert system.model.controls == 3 and any(p.grad is not None and p.grad.any() for p in system.model.control.parameters())

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from unspool import store
 from unspool.blend import AlphaBlend
-from unspool.context import Channels, Context, Tokens
+from unspool.context import Channels, Context, Local, Tokens
 from unspool.errors import UserError
 from unspool.model import VideoTransformer
+from unspool.model.video import Reader
 from unspool.noise import FrameNoise
-from unspool.rollout import Chunk, Rollout, begin, stream
+from unspool.rollout import Chunk, Rollout, begin, fill, stream
 from unspool.schedule import Staircase
 from unspool.snapshot import load_rollout, save_rollout
 from unspool.testing import (
@@ -32,7 +33,7 @@ from unspool.testing import (
     nano,
     video,
 )
-from unspool.types import Video
+from unspool.types import Known, State, Video
 
 BLEND = AlphaBlend()
 CASES = {
@@ -43,6 +44,7 @@ CASES = {
     "full sequence": Staircase(3, 2, 0, 2),
     "noise ahead": Staircase(2, 2, 1, 3),
     "redo": Staircase(2, 2, 0.5, redo=2),
+    "redo, chunk by chunk": Staircase(2, 2, redo=2),
 }
 SCHEDULES = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 KINDS: dict[str, dict[str, Any]] = {
@@ -51,6 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "channels": {"context": Channels(2)},
     "anchored": {"context": Channels(1, anchor=3)},
     "nothing kept": {"context": Channels(2, anchor=1), "window": 0},
+    "local": {"local": Local(2, 4)},
 }
 
 
@@ -194,10 +197,6 @@ def test_seeds_of_a_batch() -> None:
 def test_any_context(case: Staircase, frames: int) -> None:
     """None, less than a chunk, less than the window, more than the window; each frame that is remembered counts."""
     model = nano()
-    if frames < case.redo:
-        with pytest.raises(UserError, match="generated again"):
-            begin(model, video(frames), seed=3, redo=case.redo)
-        return
     rollout = begin(model, video(frames), seed=3, redo=case.redo)
     assert rollout.state["at"].tolist() == [frames - case.redo] * 2
     chunks = run(model, case, 3, rollout)
@@ -206,6 +205,55 @@ def test_any_context(case: Staircase, frames: int) -> None:
     for f in range(max(0, frames - 3), frames - case.redo):
         changed = video(frames).index_fill(1, torch.tensor([f]), 0.5)
         assert error(joined(run(model, case, 3, begin(model, changed, seed=3, redo=case.redo))), joined(chunks)) > 1e-3
+
+
+class Told(VideoTransformer):
+    """Notes what it is told of each flight."""
+
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        self.__dict__.setdefault("notes", []).append((state["at"].clone(), known))
+        return super().reader(state, known)
+
+
+def test_the_overlap_is_told_as_it_was_shown() -> None:
+    """Behind two real frames, then behind the last two of each chunk, which memory does not hold yet."""
+    model, plan = nano(local=Local(2, 4), kind=Told), Staircase(3, 2, redo=2).plan()
+    chunks = list(stream(model, BLEND, plan, begin(model, video(5), seed=3, redo=2), frames=6))
+    assert [at.tolist() for at, _ in model.notes] == [[3, 3], [5, 5], [7, 7]]
+    for (_, known), shown in zip(model.notes, [video(5)[:, 3:], *(chunk.frames for chunk in chunks)], strict=False):
+        assert known is not None and known.position.tolist() == [[0, 1]] * 2
+        assert_equal(known.frames, shown)
+
+
+def test_a_video_may_begin_from_nothing_or_from_less_than_the_overlap() -> None:
+    """What lies before its first frame is said to be missing, whatever stands there, and is never shown."""
+    model, plan = nano(local=Local(2, 4), kind=Told), Staircase(3, 2, redo=2).plan()
+    for frames, places in ((0, [-1, -1]), (1, [-1, 1]), (2, [0, 1])):
+        rollout = begin(model, video(5)[:, :frames], seed=3, redo=2)
+        chunks = list(stream(model, BLEND, plan, rollout, frames=4))
+        assert model.notes[-2][1].position.tolist() == [places] * 2 and model.notes[-1][1].position.tolist() == [[0, 1]] * 2
+        assert [chunk.at.tolist() for chunk in chunks] == [[frames] * 2, [frames + 2] * 2]
+        other = rollout._replace(window=rollout.window.index_fill(1, torch.arange(2 - frames), 7.0))
+        assert_equal(next(stream(model, BLEND, plan, other, frames=2)).frames, chunks[0].frames)
+
+
+def test_frames_between_two_ends() -> None:
+    """By the same descent as any flight; both ends count, positions tell them apart, and a plan must begin as noise."""
+    model, plan = nano(local=Local(2, 4)), Staircase(3, 2, redo=2).plan()
+    ends = Known(video(2), torch.tensor([[0, 3], [0, 3]]))
+    made = fill(model, BLEND, plan, ends, seed=3)
+    assert made.shape == (2, 4, *SHAPE) and torch.isfinite(made).all()
+    x = FrameNoise(SHAPE)(torch.tensor([3, 4]), torch.zeros(2, dtype=torch.int64), 4, 0).double()
+    state = model.start(2, seed=torch.tensor([3, 4]), device="cpu", dtype=torch.float64)
+    for level, to in ((1, 2 / 3), (2 / 3, 1 / 3), (1 / 3, 0)):
+        x = x + (to - level) * model.denoise(x, torch.full((2, 4), level, dtype=torch.float64), state, known=ends)
+    assert error(made, x) < 1e-6  # levels are single precision
+    for other in (ends._replace(position=ends.position.flip(1)), ends._replace(frames=ends.frames + 0.1)):
+        assert error(fill(model, BLEND, plan, other, seed=3), made) > 1e-3
+    with pytest.raises(UserError, match="made together"):
+        fill(model, BLEND, Staircase(4, 2, 0.5).plan(), ends, seed=3)
+    with pytest.raises(UserError, match="positions are 0 to 3"):
+        fill(model, BLEND, plan, ends._replace(position=ends.position + 1), seed=3)
 
 
 def test_context_may_be_remembered_in_pieces() -> None:

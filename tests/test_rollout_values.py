@@ -126,5 +126,3 @@ def test_bad_input_is_refused_with_its_fix() -> None:
     begun = run(model, CASES["two in flight"], 2)[-1].rollout
     with pytest.raises(UserError, match=r"2 frames in flight, but the plan wants 6.*begun with"):
         next(stream(model, BLEND, CASES["progressive"].plan(), begun))
-    with pytest.raises(UserError, match="1 frames, but 2 of them"):
-        begin(model, video(1), seed=0, redo=2)

@@ -1,5 +1,6 @@
 """How clean frames enter a model. `Cached`: only through what the memories keep. `Tokens`: the last frames ride along as tokens
-in front of the flight. `Channels`: they, and the first frames of all as an anchor, are channels of every frame's input."""
+in front of the flight. `Channels`: they, and the first frames of all as an anchor, are channels of every frame's input.
+`Local`, beside any of these: clean frames of the flight itself, with a mask that tells where they stand."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import ClassVar, Protocol, final
 
 import torch
 
-from unspool.types import State, Video
+from unspool.errors import UserError
+from unspool.types import Known, State, Video
 
 
 class Context(Protocol):
@@ -96,7 +98,7 @@ class Tokens:
 @dataclass(frozen=True)
 class Channels:
     """The last `newest` clean frames are channels beside each frame: of a noisy frame those before its flight, of a clean frame
-    those before itself; zeros where there are none (the local context of LGC-VD, 2306.02562, without its position masks).
+    those before itself; zeros where there are none.
 
     anchor: the first frames of the video stay beside all others for ever, so that what must not change stands
     where no error can touch it.
@@ -137,6 +139,42 @@ class Channels:
         first = self.remember(clean, state)["first"].to(clean)
         anchor = [first[:, i, None] * (seen > i)[..., None, None, None].to(clean) for i in range(self.anchor)]
         return torch.cat([*anchor, *newest], 2)
+
+
+@final
+@dataclass(frozen=True)
+class Local:
+    """The local context of LGC-VD (2306.02562): `known` clean frames of a flight of `flight` are channels beside each of its
+    frames, each with a constant mask, (position + 1) / (flight + 1). Where there is none, zeros under a mask of 0.
+
+    The known frames are those that overlap with the chunk before, or any others that the caller has. told: a second constant
+    channel for each says what context noise it carries.
+    """
+
+    known: int
+    flight: int
+    told: bool = False
+
+    def width(self, channels: int) -> int:
+        """Channels that stand beside each frame of so many."""
+        return self.known * (channels + 1 + self.told)
+
+    def channels(self, known: Known | None, like: Video) -> Video:
+        """(..., n * (C + 1) or n * (C + 2), H, W) beside frames like these (..., F, C, H, W).
+
+        Raises UserError when there are more frames known than there is place for.
+        """
+        *lead, _, channels, height, width = like.shape
+        if known is None:
+            return like.new_zeros(*lead, self.width(channels), height, width)
+        if known.position.shape[-1] != self.known:
+            raise UserError(f"{known.position.shape[-1]} frames of a flight are known and the model has place for {self.known}")
+        here = (known.position >= 0)[..., None, None, None]
+        constants = [(known.position + 1).to(like) / (self.flight + 1)]
+        if self.told:
+            constants.append(torch.zeros_like(constants[0]) if known.level is None else known.level.to(like))
+        masks = torch.stack(constants, -1)[..., None, None].expand(*lead, -1, -1, height, width)
+        return torch.cat([torch.where(here, known.frames.to(like), 0.0), masks], -3).flatten(-4, -3)
 
 
 def _empty(batch: int, frames: int, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> State:

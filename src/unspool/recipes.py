@@ -5,14 +5,18 @@ The recipes share one backbone, so weights trained by one load in the others whe
 `unspool recipes` prints; `Source:` says whose idea it is, what of it was read and what is ours.
 
 size: of the transformer. resolution: pixels of a frame's side. patch: pixels of a token's side. components: numbers that the
-codec keeps of a patch, 0 for its pixels. channels: newest frames that stand beside each frame's input. anchor: first frames
-of the video that stand there too, for ever. reach: frames that may lie between a training clip and its anchor. chunk: frames
-denoised together. flight: frames denoised at a time. clean: share of frames that training leaves without noise. window:
-frames that the key/value cache keeps. steps: of a descent from noise to clean. frames: of a training clip. shift: above 1,
-training sees more of the high levels. context_noise: highest level of the noise on the history in training, told to the
-model. own: chunks that the model makes itself, in training, before the last one it learns; 0 is teacher forcing. own_steps:
-of each of them. predict: what the network puts out. controls: features of an action per frame that the model is told, 0 for
-none; then the data must have as many.
+codec keeps of a patch, 0 for its pixels. channels: newest frames that stand beside each frame's input. anchor: first frames of
+the video that stand there too, for ever. reach: frames that may lie between a training clip and its anchor. chunk: frames
+denoised together. flight: frames denoised at a time. clean: share of frames that training leaves without noise. window: frames
+that the key/value cache keeps. steps: of a descent from noise to clean. frames: of a training clip. shift: above 1, training
+sees more of the high levels. context_noise: highest level of the noise on the history in training, told to the model. overlap:
+frames of the chunk before that a chunk makes again. stages: chunks of a training clip, each behind the one before. estimate:
+what a stage stands behind: the truth, or the model's guess of it, x - level v (blend) or noise - v. corrective: the target
+holds the true overlap, though the model is given its own. rollouts: chunks of real rollouts that one more stage stands behind,
+0 for none. gist: the global context, a memory of the whole past. unconditional: share of clips learned from nothing. own:
+chunks that the model makes itself, in training, before the last one it learns; 0 is teacher forcing. own_steps: of each of
+them. predict: what the network puts out. controls: features of an action per frame that the model is told, 0 for none; then
+the data must have as many.
 """
 
 from __future__ import annotations
@@ -21,20 +25,23 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from unspool.blend import AlphaBlend
+from unspool.blend import AlphaBlend, Blend, Cosine
 from unspool.codec import Codec, Patches, Pixels
-from unspool.context import Cached, Channels
+from unspool.context import Cached, Channels, Local
 from unspool.errors import UserError
-from unspool.memory import Window
+from unspool.memory import Gist, Map, Memory, Window
 from unspool.model import VideoTransformer
 from unspool.schedule import Independent, Staircase, Together
 from unspool.solver import euler
 from unspool.system import System
+from unspool.train.buffer import Buffer
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
+from unspool.train.stages import LGC_VD, Estimate, Mix, Stages
 from unspool.types import Count, Natural, Positive, Share
 
 SizeName = Literal["nano", "mini", "tiny", "small", "base"]
@@ -180,6 +187,92 @@ def diffusion_forcing(
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
 
+def alpha_context(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    chunk: Count = 6,
+    overlap: Count = 2,
+    steps: Count = 8,
+    stages: Count = 4,
+    estimate: Estimate = "blend",
+    corrective: bool = True,
+    rollouts: Natural = 0,
+    context_noise: Share = 0.1,
+    gist: bool = True,
+    unconditional: Share = 0.1,
+    anchor: Natural = 0,
+    reach: Natural = 0,
+    predict: Predict = "clean",
+    controls: Natural = 0,
+) -> System:
+    """Recursive alpha diffusion, improved: chunks behind an overlap that they make again and a gist of all that was.
+
+    Trained in stages on its own errors: each chunk of a clip is learned behind the model's estimate of the one before.
+
+    Source: Recursive Temporal-Consistent Content Generation via Alpha Diffusion (2024, project page), reconstructed from a
+    description: chunks of 8 with 2 for overlap, position masks, a global context, two stages with two updates. Ours: the
+    backbone, a gated recursion trained as it is used, more stages, context noise, `rollouts` chunks deep into real rollouts.
+    """
+    local = Local(overlap, overlap + chunk, told=context_noise > 0)
+    model, codec = _backbone(
+        size, resolution, patch, components, 0, overlap + chunk, predict, 0, anchor, controls, local, Gist if gist else None
+    )  # fmt: skip
+    objective = Stages(
+        chunk, overlap, stages, estimate, corrective=corrective, mix=Mix(1 - unconditional, unconditional),
+        context_noise=context_noise, buffer=Buffer(depth=rollouts) if rollouts else None,
+    )  # fmt: skip
+    schedule = Staircase(steps, chunk, redo=overlap)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, overlap + stages * chunk, anchor, reach)
+
+
+def alpha_context_published(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    steps: Count = 8,
+    estimate: Estimate = "noise",
+    controls: Natural = 0,
+) -> System:
+    """Recursive alpha diffusion as published: two stages, two updates, a global context whose average training never sees.
+
+    Source: as `alpha-context`. From the description: chunks of 8 with 2 for overlap, one level a clip, the estimate
+    noise - v, an encoder of the last chunk alone in training and an average of encodings in use. Ours: the backbone; its lower
+    layers are the encoder, an empty gist stands for the grey clip of the first chunk, and the average is per frame.
+    """
+    gist = partial(Gist, maps=(HALVED,), learned=False)
+    model, codec = _backbone(size, resolution, patch, components, 0, 8, "velocity", 0, 0, controls, Local(2, 8), gist)
+    objective = Stages(6, 2, 2, estimate, carry=False)
+    return System(model, codec, AlphaBlend(), Staircase(steps, 6, redo=2), euler, objective, 14)
+
+
+def lgc_vd(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    steps: Count = 8,
+    controls: Natural = 0,
+) -> System:
+    """Local-global context guidance: one model that predicts, begins and fills, the baseline of recursive alpha diffusion.
+
+    Source: LGC-VD (2306.02562, its public training code read): two stages with two updates, four tasks, v-prediction on the
+    cosine path, mean absolute error, the average of encodings in use. Ours: the backbone, the tasks drawn for each clip rather
+    than for the batch, deterministic sampling, and what `alpha-context-published` says of the gist.
+    """
+    blend, gist = Cosine(), partial(Gist, maps=(HALVED,), learned=False)
+    model, codec = _backbone(size, resolution, patch, components, 0, 8, "velocity", 0, 0, controls, Local(2, 8), gist, blend)
+    objective = Stages(6, 2, 2, carry=False, mix=LGC_VD, absolute=True)
+    return System(model, codec, blend, Staircase(steps, 6, redo=2), euler, objective, 14)
+
+
+HALVED = Map(8, 1 / (1 - 0.5 ** (1 / 6)))
+"""A map that forgets half in six frames, a chunk of LGC-VD: its average of the newest encoding and all before."""
 CODEC_PATCH = 8
 """Pixels a side of the patches whose principal components are kept."""
 
@@ -187,10 +280,12 @@ CODEC_PATCH = 8
 def _backbone(
     size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
     channels: int, anchor: int, controls: int,
+    local: Local | None = None, gist: Callable[[int, int], Memory] | None = None, blend: Blend | None = None,
 ) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 
-    components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves.
+    components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves. gist: makes a second memory,
+    of a width and heads, for the block in the middle.
     """
     unit = CODEC_PATCH if components else 1
     if resolution % patch or patch % unit:
@@ -200,16 +295,27 @@ def _backbone(
         raise UserError(f"an 8 x 8 patch has {3 * CODEC_PATCH**2} components, not {components}; choose fewer")
     width, depth, heads = SIZES[size]
     shape = (components or 3, resolution // unit, resolution // unit)
+    memories: list[list[Memory]] = [[Window(width, heads, window)] for _ in range(depth)]
+    if gist is not None:
+        memories[depth // 2].append(gist(width, heads))
     model = VideoTransformer(
-        shape, patch=patch // unit, width=width, depth=depth, chunk=chunk, predict=predict, controls=controls,
-        context=Channels(channels, anchor) if channels or anchor else Cached(), memories=lambda: [Window(width, heads, window)],
+        shape, patch=patch // unit, width=width, chunk=chunk, predict=predict, controls=controls, memories=memories,
+        context=Channels(channels, anchor) if channels or anchor else Cached(), local=local, blend=blend,
     )  # fmt: skip
     return model, Patches(components, CODEC_PATCH) if components else Pixels()
 
 
 RECIPES: dict[str, Recipe] = {
     function.__name__.replace("_", "-"): function
-    for function in (chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence)
+    for function in (
+        alpha_context,
+        alpha_context_published,
+        chunk_by_chunk,
+        diffusion_forcing,
+        frame_by_frame,
+        full_sequence,
+        lgc_vd,
+    )
 }
 
 

@@ -24,7 +24,7 @@ from unspool.model.video import Reader, VideoModel
 from unspool.noise import FrameNoise
 from unspool.schedule import Plan
 from unspool.solver import Solver, euler
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 Source = Callable[..., Video]
 """(seed (B,), at (B,), frames, row=0) -> Video (B, frames, C, H, W): what enters the flight. FrameNoise by default."""
@@ -59,7 +59,8 @@ def begin(
     """A rollout that goes on from context frames (B, T, C, H, W), T = 0 for none.
 
     seed: (B,) int64 or one int s for seeds s .. s + B - 1. redo: the plan's: so many of the context's last frames are not
-    remembered yet, they will be generated again. level: context noise that these frames carry, told to the model. control:
+    remembered yet, they will be generated again; where the context is shorter, the flight begins before the first frame of the
+    video, and what it makes there is never shown. level: context noise that these frames carry, told to the model. control:
     (B, T, K), the action that led to each of them.
     """
     batch = len(context)
@@ -68,9 +69,11 @@ def begin(
     if context.shape[2:] != model.shape:
         given, wanted = (" x ".join(map(str, shape)) for shape in (context.shape[2:], model.shape))
         raise UserError(f"context frames are {given}, the model's are {wanted}: encode them with the system's codec")
-    if context.shape[1] < redo:
-        raise UserError(f"the context has {context.shape[1]} frames, but {redo} of them are to be generated again")
     state = model.start(batch, seed=seed.to(context.device), device=context.device, dtype=context.dtype)
+    if (missing := redo - context.shape[1]) > 0:
+        context = torch.cat([context.new_zeros(batch, missing, *model.shape), context], 1)
+        state = {**state, "at": state["at"] - missing}
+        control = None  # of frames that are not remembered yet
     kept = context.shape[1] - redo
     told = None if level is None else context.new_full((batch, kept), level)
     state = model.remember(context[:, :kept], state, level=told, control=None if control is None else control[:, :kept])
@@ -116,18 +119,20 @@ def stream(
         left = None if left is None else left - shown.shape[1]
         yield Chunk(shown, first, loop[-1].expand(len(window), -1), Rollout(state, window, pending[:, shown.shape[1] :], codec))
     if window.shape[1] == plan.redo and len(warmup) > 1 and left != 0:  # nothing in flight yet
+        known = _overlap(window, state, plan.redo)
         with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
             window = _enter(blend, source, window, state, warmup[0], plan.redo)
-        window = _descend(model, blend, warmup, window, state, controls, solver, grad)
+        window = _descend(model, blend, warmup, window, state, known, controls, solver, grad)
 
     while left is None or left > 0:
         keep = flight
         if drain and left is not None:  # columns past the last whole chunk that is asked for do not exist
             keep = min(flight, plan.redo + -(-left // plan.chunk) * plan.chunk)
         if window.shape[1] < flight:
+            known = _overlap(window, state, plan.redo)
             with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
                 window = _enter(blend, source, window, state, loop[0, :keep], plan.redo)
-        window = _descend(model, blend, loop[:, :keep], window[:, :keep], state, controls, solver, grad)
+        window = _descend(model, blend, loop[:, :keep], window[:, :keep], state, known, controls, solver, grad)
         hop = min(plan.hop, keep - plan.redo)
         clean, first = window[:, plan.redo : plan.redo + hop], state["at"] + plan.redo
         with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
@@ -138,6 +143,15 @@ def stream(
         after = Rollout(state, window, clean[:, shown.shape[1] :], codec)
         drained = keep < flight or (drain and left == 0)
         yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if drained else after)
+
+
+def _overlap(window: Video, state: State, redo: int) -> Known | None:
+    """The frames in front of the flight that are clean and will be made again: the model is told of them. Those before the
+    first frame of the video were never made."""
+    if not redo:
+        return None
+    column = torch.arange(redo, device=window.device).expand(len(window), -1)
+    return Known(window[:, :redo], torch.where(state["at"][:, None] + column >= 0, column, -1))
 
 
 def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Tensor, redo: int) -> Video:
@@ -156,7 +170,7 @@ def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Te
 
 
 def _descend(
-    model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State,
+    model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State, known: Known | None,
     controls: Callable[[Tensor, int], Tensor] | None, solver: Solver, grad: str,
 ) -> Video:  # fmt: skip
     """Walk x down the rows (R, F) of levels: here, and only here, levels fall."""
@@ -167,10 +181,32 @@ def _descend(
         wanted = outer and (grad == "all" or (grad == "last" and row == len(rows) - 2))
         with torch.set_grad_enabled(wanted):
             if read is None or (wanted and grad == "last"):
-                read = model.reader(state)
+                read = model.reader(state) if known is None else model.reader(state, known)
             level, to = (rows[r].expand(len(x), -1).to(x.dtype) for r in (row, row + 1))
             x = solver(partial(read, control=control), blend, x, level, to)
     return x
+
+
+@torch.no_grad()
+def fill(
+    model: VideoModel, blend: Blend, plan: Plan, known: Known, *, seed: Tensor | int, source: Source | None = None,
+    solver: Solver = euler,
+) -> Video:  # fmt: skip
+    """One flight (B, redo + W, C, H, W) around frames that are known of it, such as its two ends; nothing came before.
+
+    Raises UserError for a plan whose frames do not all begin as noise, and for positions that the flight does not have.
+    """
+    rows = plan.loop.to(known.frames.device)
+    if not (rows[0] == 1).all():
+        raise UserError("frames between two ends are made together: take lag 1 with one chunk in flight, or lag 0")
+    if not ((known.position >= -1) & (known.position < rows.shape[1])).all():
+        raise UserError(f"positions are 0 to {rows.shape[1] - 1}, or -1 for none, not {known.position.unique().tolist()}")
+    batch, frames = len(known.frames), known.frames
+    if not isinstance(seed, Tensor):
+        seed = seed + torch.arange(batch)
+    state = model.start(batch, seed=seed.to(frames.device), device=frames.device, dtype=frames.dtype)
+    x = _enter(blend, source or FrameNoise(model.shape), frames[:, :0], state, rows[0], 0)
+    return _descend(model, blend, rows, x, state, known, None, solver, "none")
 
 
 def fork(rollout: Rollout, seed: Tensor | int) -> Rollout:

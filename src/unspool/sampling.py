@@ -158,7 +158,7 @@ def _controls(system: System, actions: np.ndarray | None) -> Callable[[torch.Ten
     known = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
 
     def control(at: torch.Tensor, frames: int) -> torch.Tensor:
-        return known[(at[:, None] + torch.arange(frames)).clamp(max=len(known) - 1)]
+        return known[(at[:, None] + torch.arange(frames)).clamp(0, len(known) - 1)]
 
     return control
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -22,6 +22,15 @@ class Loss(NamedTuple):
     value: Tensor
     logs: dict[str, Tensor]
     of: str = "model"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An objective that carries tensors from step to step: they are part of a checkpoint."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None: ...
 
 
 class Objective(Protocol):

@@ -44,6 +44,16 @@ class Cond(NamedTuple):
     present: Tensor | None = None
 
 
+class Known(NamedTuple):
+    """Clean frames that a flight is told of although it makes them (again): its overlap with the chunk before, or two ends to
+    fill between. frames (B, n, C, H, W) in [-1, 1]; position (B, n) int64: the column of the flight that each of them is, -1
+    where there is none; level (B, n): context noise that they carry, None for none. In a training pass all have G behind B."""
+
+    frames: Video
+    position: Tensor
+    level: Levels | None = None
+
+
 class Clip(NamedTuple):
     """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None; first: (B, A, C, H, W),
     the frames that their videos began with, some time before, or None where the clips are the beginning; valid: (B, T) bool,

@@ -283,7 +283,7 @@ from dataclasses import replace
 
 def steered(*, controls: int = 3):
     system = recipes.diffusion_forcing(size="nano", resolution=16, components=0, patch=8, frames=6)
-    model = VideoTransformer((3, 16, 16), patch=8, width=32, depth=1, controls=controls, memories=lambda: [Window(32, 1, 4)])
+    model = VideoTransformer((3, 16, 16), patch=8, width=32, controls=controls, memories=[[Window(32, 1, 4)]])
     return replace(system, model=model)
 """)
     settings = {"data": str(shards), "train.steps": 1, "train.batch": 2}

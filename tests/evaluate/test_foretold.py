@@ -68,7 +68,7 @@ def system_of(model: VideoModel, schedule: Staircase, blend: Blend | None = None
 
 
 def transformer(controls: int = 0, **options: Any) -> VideoTransformer:
-    settings: dict[str, Any] = {"patch": 4, "width": 16, "depth": 2, "memories": lambda: [Window(16, 1, 3)]}
+    settings: dict[str, Any] = {"patch": 4, "width": 16, "memories": [[Window(16, 1, 3)] for _ in range(2)]}
     return scale_weights(VideoTransformer((3, SIZE, SIZE), controls=controls, **settings | options), 0.2)
 
 
@@ -124,7 +124,7 @@ def test_a_clip_is_judged_alone_and_on_its_own_seed() -> None:
 def test_it_grows_with_the_noise_on_a_models_weights() -> None:
     """A small network that has learnt its clip by heart, then is disturbed more and more."""
     torch.manual_seed(0)
-    model = VideoTransformer((3, SIZE, SIZE), patch=4, width=32, depth=1, memories=lambda: [Window(32, 1, 2)])
+    model = VideoTransformer((3, SIZE, SIZE), patch=4, width=32, memories=[[Window(32, 1, 2)]])
     clips = np.repeat(CLIPS[:1, :1], FRAMES, 1)
     system = system_of(model, CASES["frames"])
     before = one_step_error(system, clips).error.mean()

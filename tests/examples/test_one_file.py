@@ -54,7 +54,7 @@ def models():
             scale = 0.3 if p.dim() != 2 else 1.5 * p.shape[1] ** -0.5
             p.copy_(scale * rng.normal(rng.fold(torch.tensor(1), i), *p.shape) + float(".norm_" in name))
     theirs = VideoTransformer(
-        SHAPE, patch=one.PATCH, width=WIDTH, depth=DEPTH, memories=lambda: [Window(WIDTH, HEADS, 0)], context=Channels(2, 1)
+        SHAPE, patch=one.PATCH, width=WIDTH, memories=[[Window(WIDTH, HEADS, 0)] for _ in range(DEPTH)], context=Channels(2, 1)
     )
     theirs.load_state_dict(ours.state_dict(), strict=True)  # the names are the library's
     return ours.eval(), theirs.eval()

@@ -10,12 +10,12 @@ import torch
 
 from unspool import store
 from unspool.blend import Cosine
-from unspool.context import Channels, Context, Tokens
+from unspool.context import Channels, Context, Local, Tokens
 from unspool.errors import UserError
 from unspool.model import VideoModel, VideoTransformer
 from unspool.noise import uniform
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
-from unspool.types import Levels, Video
+from unspool.types import Known, Levels, Video
 
 KINDS: dict[str, dict[str, Any]] = {
     "clean": {},
@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "tokens alone": {"context": Tokens(3), "window": 0},
     "frame-causal": {"chunk": 1},
     "no memory": {"window": 0},
+    "a gist in the middle": {"window": 0, "gist": True},
 }
 MODELS = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 
@@ -70,6 +71,28 @@ def test_forward_is_denoise_after_remember(options: dict[str, Any], starts: tupl
     end = model.remember(clean, state, level=context_level, control=cut(0, T))
     skip = {"seed"} if start is None else set()
     assert_close({n: after[n] for n in end if n not in skip}, {n: end[n] for n in end if n not in skip}, "state")
+
+
+@pytest.mark.parametrize("more", [{}, {"context": Channels(1, 1)}, {"context": Tokens(2)}, {"predict": "change"}], ids=str)
+@pytest.mark.parametrize("starts", [(2, 4), (0,), (6, 1, 3)], ids=str)
+def test_forward_is_denoise_of_what_is_known(more: dict[str, Any], starts: tuple[int, ...]) -> None:
+    """Each group is told of frames of its own, some missing; without any they are all missing."""
+    model, F, G = nano(local=Local(2, 4, told=True), **more), 4, len(starts)
+    clean, x, level = video(6), draw(3, shape=(2, G, F, *SHAPE)), levels(2, G, F)
+    position = torch.tensor([[[0, 1], [-1, 3], [2, -1]], [[-1, -1], [0, 3], [0, 1]]])[:, :G]
+    known = Known(draw(6, shape=(2, G, 2, *SHAPE)), position, levels(2, G, 2))
+    state = filled(model, 1)
+    got, _ = model(clean, x, level, starts, state, known=known)
+    for g, s in enumerate(starts):
+        told = Known(*(leaf[:, g] for leaf in known))
+        past = model.remember(clean[:, :s], state)
+        assert_close(got[:, g], model.denoise(x[:, g], level[:, g], past, known=told), f"group {g}")
+        gone = told._replace(position=torch.full((2, 2), -1))
+        nothing = model.denoise(x[:, g], level[:, g], past, known=gone._replace(level=None))
+        assert_close(model.denoise(x[:, g], level[:, g], past), nothing)
+        assert error(nothing, got[:, g]) > 1e-3
+        other = gone._replace(frames=told.frames + 1, level=None)
+        assert_close(model.denoise(x[:, g], level[:, g], past, known=other), nothing, "a missing frame")
 
 
 @pytest.mark.parametrize("options", [KINDS["clean"], KINDS["velocity"], KINDS["change"]], ids=["clean", "velocity", "change"])

@@ -41,7 +41,7 @@ def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, 
 
 def system(objective: Objective | None = None) -> System:
     torch.manual_seed(0)
-    model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, chunk=2, memories=lambda: [Window(16, 1, 2)])
+    model = VideoTransformer((3, 4, 4), patch=2, width=16, chunk=2, memories=[[Window(16, 1, 2)]])
     objective = objective or TeacherForcing(2, 2, 0.2, Independent(2, 3.0))
     return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, objective, 6)
 
@@ -50,7 +50,7 @@ def anchored() -> System:
     """Nothing is kept but channels; clips come with an older frame, and the model goes on from frames of its own."""
     torch.manual_seed(0)
     context = Channels(2, anchor=1)
-    model = VideoTransformer((3, 4, 4), patch=2, width=16, depth=1, memories=lambda: [Window(16, 1, 0)], context=context)
+    model = VideoTransformer((3, 4, 4), patch=2, width=16, memories=[[Window(16, 1, 0)]], context=context)
     return System(model, Pixels(), AlphaBlend(), Staircase(2), euler, OwnErrors(stages=2, steps=2), 6, anchor=1, reach=9)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -158,8 +157,8 @@ class Watched(VideoTransformer):
 
 def watched(**options: Any) -> Watched:
     torch.manual_seed(0)
-    settings = {"patch": 2, "width": 16, "depth": 2, "context": Channels(1), "chunk": 2} | options
-    return scale_weights(Watched(SHAPE, memories=lambda: [Window(16, 1, 3)], **settings), 0.3)
+    settings = {"patch": 2, "width": 16, "context": Channels(1), "chunk": 2} | options
+    return scale_weights(Watched(SHAPE, memories=[[Window(16, 1, 3)] for _ in range(2)], **settings), 0.3)
 
 
 def test_own_frames_are_what_a_rollout_makes() -> None:
@@ -251,8 +250,8 @@ def test_a_hundred_steps_beat_a_frozen_video() -> None:
     """Rolled out behind two frames of unseen bars, the next four are nearer the truth than copies of the last one, and than
     the mean picture: both are what a model gives that has learned no motion."""
     torch.manual_seed(0)
-    memories: Callable[[], list[Window]] = lambda: [Window(64, 2, 2)]  # noqa: E731
-    model = VideoTransformer((3, 4, 8), patch=4, width=64, depth=2, chunk=2, memories=memories)
+    memories = [[Window(64, 2, 2)] for _ in range(2)]
+    model = VideoTransformer((3, 4, 8), patch=4, width=64, chunk=2, memories=memories)
     schedule, objective = Staircase(4, 2), TeacherForcing(2, 2, 0.1, law=Independent(2, 3.0))
     options = TrainOptions(steps=100, batch=24, lr=1e-2, warmup=10, decay=0.5, ema=0.9, bf16=False)
     trainer = Trainer(System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8), options)

@@ -30,7 +30,7 @@ from unspool.evaluate.memory.playing import control_of, encode, remembered
 from unspool.noise import FrameNoise
 from unspool.schedule import Plan
 from unspool.system import System
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 FEWEST = 4  # arms: with fewer, no order of theirs has a chance below 5 %
 _EXACT = 7  # arms up to which all orders are counted: 5040
@@ -137,7 +137,9 @@ def _of_clips(system: System, plan: Plan, latents: Video, control: Tensor | None
 
 def _of_flight(system: System, plan: Plan, clean: Video, state: State, told: Tensor | None) -> Tensor:
     """(B,) float64: the cost of all rows of the endless part. Over one walk of it, the columns together descend one hop."""
-    read, noise = system.model.reader(state), FrameNoise(system.model.shape)
+    column = torch.arange(plan.redo, device=clean.device).expand(len(clean), -1)
+    known = (Known(clean[:, : plan.redo], column),) if plan.redo else ()
+    read, noise = system.model.reader(state, *known), FrameNoise(system.model.shape)
     total = torch.zeros(len(clean), device=clean.device, dtype=torch.float64)
     rows = plan.loop.to(clean)
     for row in range(len(rows) - 1):

@@ -93,7 +93,7 @@ def _check_past(system: System, first: int, longest: int) -> list[str]:
             warnings.append(f"training shows {longest} frames of the past, {newest} are channels: train on longer clips")
         if anchor > first and not system.reach:
             raise UserError(f"an anchor of {anchor} is longer than the {first} frames a clip begins with; set it to {first}")
-        if not model.keeps and getattr(system.objective, "context_noise", False):
+        if not model.keeping and getattr(system.objective, "context_noise", False):
             raise UserError("context noise is told through what a memory keeps, and nothing is kept; set context_noise to 0")
     return warnings
 

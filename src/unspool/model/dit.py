@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, final
 
 import torch
@@ -11,11 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unspool.blend import AlphaBlend, Blend
-from unspool.context import Cached, Context
+from unspool.context import Cached, Context, Local
 from unspool.errors import UserError
 from unspool.memory.base import Memory
 from unspool.model.video import Reader, VideoModel
-from unspool.types import Cond, Levels, State, Tokens, Video
+from unspool.types import Cond, Known, Levels, State, Tokens, Video
 
 
 class Part(NamedTuple):
@@ -34,6 +34,7 @@ class Block(nn.Module):
     def __init__(self, width: int, memories: Sequence[Memory]) -> None:
         super().__init__()
         self.memories = nn.ModuleList(memories)  # type: ignore[assignment]
+        self.keeps = any(memory.keeps for memory in memories)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
@@ -84,7 +85,8 @@ class Block(nn.Module):
 
     def _parts(self, mods: Tensor) -> list[Part]:
         """mods (..., F, parts, 3, D) -> for each memory, then the MLP: shift, scale, gate, each (..., F, 1, D)."""
-        return [Part(*part.unbind(-2)) for part in (mods + self.bias.to(mods))[..., None, :, :, :].unbind(-3)]
+        mine = mods[..., -len(self.bias) :, :, :] + self.bias.to(mods)
+        return [Part(*part.unbind(-2)) for part in mine[..., None, :, :, :].unbind(-3)]
 
     def _enter(self, x: Tokens, part: Part) -> Tokens:
         return self.norm(x) * (1 + part.scale) + part.shift
@@ -100,10 +102,11 @@ class Block(nn.Module):
 class VideoTransformer(VideoModel):
     """A diffusion transformer over frames cut into patches; the past enters through `memories` and `context`.
 
-    shape: (C, H, W) of a frame. memories: makes the memories of one block. chunk: frames of a flight that see each other both
-    ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). predict: what the last layer gives: the
-    velocity, the clean frame, or its change since the newest clean frame (then a channel of the context `Channels`);
-    either way the model returns velocities. controls: features of an action per frame, 0 for none.
+    shape: (C, H, W) of a frame. memories: of each block, one list a block. chunk: frames of a flight that see each other both
+    ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). local: place for frames of the flight that
+    are known already. predict: what the last layer gives: the velocity, the clean frame, or its change since the newest clean
+    frame (the last known one of `local`, else a channel of the context `Channels`); either way the model returns velocities.
+    controls: features of an action per frame, 0 for none.
     """
 
     def __init__(
@@ -112,10 +115,10 @@ class VideoTransformer(VideoModel):
         *,
         patch: int,
         width: int,
-        depth: int,
-        memories: Callable[[], Sequence[Memory]],
+        memories: Sequence[Sequence[Memory]],
         chunk: int = 1,
         context: Context | None = None,
+        local: Local | None = None,
         blend: Blend | None = None,
         predict: Literal["velocity", "clean", "change"] = "clean",
         controls: int = 0,
@@ -124,18 +127,21 @@ class VideoTransformer(VideoModel):
         self.shape, self.patch, self.chunk = shape, patch, chunk
         self.grid = (shape[1] // patch, shape[2] // patch)
         self.context: Context = context or Cached()
+        self.local = local
         self.blend = blend or AlphaBlend()
         self.predict = predict
-        if predict == "change" and not self.context.newest:
+        if predict == "change" and not self.context.newest and local is None:
             raise UserError("predicting the change since the newest frame needs that frame beside: channels 1 or more")
         pixels = shape[0] * patch * patch
-        self.enter = nn.Linear((1 + self.context.beside) * pixels, width)
-        self.blocks: Sequence[Block] = nn.ModuleList(Block(width, memories()) for _ in range(depth))  # type: ignore[assignment]
+        extra = local.width(shape[0]) * patch * patch if local else 0
+        self.enter = nn.Linear((1 + self.context.beside) * pixels + extra, width)
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(width, held) for held in memories)  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.controls = controls
         self.control = nn.Linear(controls, width, bias=False) if controls else None
-        self.keeps = any(memory.keeps for block in self.blocks for memory in block.memories)
-        self.parts = len(self.blocks[0].memories) + 1
+        self.keeping = max((b + 1 for b, block in enumerate(self.blocks) if block.keeps), default=0)
+        """Blocks that clean frames must pass: behind the last that keeps something nobody looks at them."""
+        self.parts = max(len(held) for held in memories) + 1
         self.modulation = nn.Linear(width, (3 * self.parts + 2) * width)  # shared by all blocks; each adds its bias (PixArt)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.leave = nn.Linear(width, pixels)
@@ -168,25 +174,25 @@ class VideoTransformer(VideoModel):
         if frames == 0:
             return state
         after = {**state, "at": state["at"] + frames, "context": self.context.remember(clean, state["context"])}
-        if not self.keeps:
+        if not self.keeping:
             return after
         level = clean.new_zeros(clean.shape[:2]) if level is None else level
         emb, mods, _ = self._embed(level, control)
         cond = Cond(emb, self.grid, tuple(range(frames)))
         beside = self.context.channels(state["context"], clean)
-        x = self._patches(clean, None if beside is None else beside[:, :-1])
-        blocks, last = {}, len(self.blocks) - 1
-        for b, block in enumerate(self.blocks[:-1]):
-            x, blocks[str(b)] = block.write(x, state["blocks"][str(b)], cond, mods)
-        blocks[str(last)] = self.blocks[last].commit(x, state["blocks"][str(last)], cond, mods)
+        x = self._patches(clean, self._beside(None if beside is None else beside[:, :-1], None, clean))
+        blocks, last = dict(state["blocks"]), self.keeping - 1
+        for b, block in enumerate(self.blocks[:last]):
+            x, blocks[str(b)] = block.write(x, blocks[str(b)], cond, mods)
+        blocks[str(last)] = self.blocks[last].commit(x, blocks[str(last)], cond, mods)
         return {**after, "blocks": blocks}
 
     def anchored(self, first: Video, state: State) -> State:
         return {**state, "context": self.context.anchored(first, state["context"])}
 
-    def reader(self, state: State) -> Reader:
+    def reader(self, state: State, known: Known | None = None) -> Reader:
         views = [block.prepare(state["blocks"][str(b)], self.grid) for b, block in enumerate(self.blocks)]
-        beside = self.context.channels(state["context"])
+        past = self.context.channels(state["context"])
 
         def read(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
             noisy, levels, exists, ahead = self._in_front(x, level, present, state["context"])
@@ -194,17 +200,19 @@ class VideoTransformer(VideoModel):
                 control = torch.cat([control.new_zeros(len(control), ahead, control.shape[2]), control], 1)
             emb, mods, last = self._embed(levels, control)
             cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists)
+            beside = self._beside(past, known, noisy)
             tokens = self._patches(noisy, beside)
             for block, view in zip(self.blocks, views, strict=True):
                 tokens = block.read(tokens, view, cond, mods)
-            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], beside)
+            return self._velocity(tokens[:, ahead:], x, level, last[:, ahead:], self._newest(past, known))
 
         return read
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
-        return self.reader(state)(x, level, present=present, control=control)
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
+        return self.reader(state, known)(x, level, present=present, control=control)
 
     # -- the parallel pass ----------------------------------------------------------------------------------------------
 
@@ -218,9 +226,10 @@ class VideoTransformer(VideoModel):
         *,
         context_level: Levels | None = None,
         control: Tensor | None = None,
+        known: Known | None = None,
     ) -> tuple[Video, State]:
         if self.context.frames:  # the obvious loop
-            return super().forward(clean, x, level, starts, state, context_level=context_level, control=control)
+            return super().forward(clean, x, level, starts, state, context_level=context_level, control=control, known=known)
         fresh, zero = state is None, torch.zeros(len(x), device=x.device, dtype=torch.int64)
         state = self.start(len(x), seed=zero, device=x.device, dtype=x.dtype) if state is None else state
         clean_control, noisy_control = None, None
@@ -230,27 +239,25 @@ class VideoTransformer(VideoModel):
         emb, mods, last = self._embed(level, noisy_control)
         cond = Cond(emb, self.grid, self.order(x.shape[2]))
         local = self.context.channels(state["context"], clean)
-        beside = None if local is None else local[:, list(starts), None]
-        tokens, blocks = self._patches(x, beside), state["blocks"]
-        if self.keeps:
+        past = None if local is None else local[:, list(starts), None]
+        tokens, blocks = self._patches(x, self._beside(past, known, x)), dict(state["blocks"])
+        if self.keeping:
             context_level = clean.new_zeros(clean.shape[:2]) if context_level is None else context_level
             clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
             conds = Cond(clean_emb, self.grid, tuple(range(clean.shape[1]))), cond
-            kept = self._patches(clean, None if local is None else local[:, :-1])
-            for b, block in enumerate(self.blocks):
-                states = None if fresh else state["blocks"][str(b)]
-                kept, tokens, after = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
-                blocks = {**blocks, str(b): after}
-        else:
-            tokens = self._apart(tokens, cond, mods)
+            kept = self._patches(clean, self._beside(None if local is None else local[:, :-1], None, clean))
+            for b, block in enumerate(self.blocks[: self.keeping]):
+                states = None if fresh else blocks[str(b)]
+                kept, tokens, blocks[str(b)] = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
+        tokens = self._apart(tokens, cond, mods)
         context = self.context.remember(clean, state["context"])
         state = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}
-        return self._velocity(tokens, x, level, last, beside), state
+        return self._velocity(tokens, x, level, last, self._newest(past, known)), state
 
     def _apart(self, groups: Tokens, cond: Cond, mods: Tensor) -> Tokens:
-        """Where nothing is kept, no group depends on another: they are flights of one large batch."""
+        """The blocks that keep nothing: no group depends on another, they are flights of one large batch."""
         x, mods, cond = groups.flatten(0, 1), mods.flatten(0, 1), cond._replace(emb=cond.emb.flatten(0, 1))
-        for block in self.blocks:
+        for block in self.blocks[self.keeping :]:
             nothing = block.start(len(x), grid=self.grid, device=x.device, dtype=x.dtype)
             x = block.read(x, block.prepare(nothing, self.grid), cond, mods)
         return x.unflatten(0, groups.shape[:2])
@@ -285,6 +292,19 @@ class VideoTransformer(VideoModel):
         blocks, last = mods.split([3 * self.parts * width, 2 * width], -1)
         return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
 
+    def _beside(self, past: Video | None, known: Known | None, frames: Video) -> Video | None:
+        """What is channels beside these frames (..., F, C, H, W): of what came before, and of what is known of the flight."""
+        if self.local is None:
+            return past
+        local = self.local.channels(known, frames)[..., None, :, :, :]
+        return local if past is None else torch.cat([past.to(local), local.expand(*past.shape[:-3], -1, -1, -1)], -3)
+
+    def _newest(self, past: Video | None, known: Known | None) -> Video | None:
+        """The newest clean frame, (..., 1, C, H, W), zeros where there is none."""
+        if known is not None and self.local is not None:
+            return (known.frames * (known.position >= 0)[..., None, None, None])[..., -1:, :, :, :]
+        return None if past is None else past[..., -self.shape[0] :, :, :]
+
     def _patches(self, video: Video, beside: Video | None) -> Tokens:
         """(..., F, C, H, W), and what is beside each frame or all of them, -> (..., F, N, D)."""
         if beside is not None:
@@ -292,7 +312,7 @@ class VideoTransformer(VideoModel):
         patches = rearrange(video, "... c (y p) (x q) -> ... (y x) (c p q)", p=self.patch, q=self.patch)
         return self.enter(patches.to(self.enter.weight.dtype)) + self.place.to(self.enter.weight.dtype)
 
-    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, beside: Video | None) -> Video:
+    def _velocity(self, tokens: Tokens, x: Video, level: Levels, last: Tensor, newest: Video | None) -> Video:
         shift, scale = last[..., None, :].unbind(-3)
         out = self.leave(self.norm(tokens) * (1 + scale) + shift)
         out = rearrange(
@@ -300,9 +320,8 @@ class VideoTransformer(VideoModel):
         ).to(x.dtype)  # fmt: skip
         if self.predict == "velocity":
             return out
-        if self.predict == "change":
-            assert beside is not None  # or __init__ had refused
-            out = out + beside[..., -self.shape[0] :, :, :].to(out)
+        if self.predict == "change" and newest is not None:
+            out = out + newest.to(out)
         return self.blend.velocity(x, out, level)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 Reader = Callable[..., Video]
 """(x (B, F, C, H, W), level (B, F), *, present=None, control=None) -> velocity (B, F, C, H, W), at one fixed state."""
@@ -30,9 +31,11 @@ class VideoModel(nn.Module, ABC):
 
     @abstractmethod
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
-        """Velocity of the noisy frames x (B, F, C, H, W) at level (B, F). The state is read, never changed."""
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
+        """Velocity of the noisy frames x (B, F, C, H, W) at level (B, F). The state is read, never changed. known: frames of
+        this flight that are known already; a model without a place for them does not look."""
 
     @abstractmethod
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
@@ -47,9 +50,10 @@ class VideoModel(nn.Module, ABC):
         """The matrices between layers, for optimisers that treat them apart; none unless a model says which."""
         return []
 
-    def reader(self, state: State) -> Reader:
+    def reader(self, state: State, known: Known | None = None) -> Reader:
         """`denoise` at a fixed state: a model prepares here what stays constant while a chunk is denoised."""
-        return lambda x, level, **kwargs: self.denoise(x, level, state, **kwargs)
+        told: dict[str, Any] = {} if known is None else {"known": known}
+        return lambda x, level, **kwargs: self.denoise(x, level, state, **told, **kwargs)
 
     def forward(
         self,
@@ -61,8 +65,9 @@ class VideoModel(nn.Module, ABC):
         *,
         context_level: Levels | None = None,
         control: Tensor | None = None,
+        known: Known | None = None,
     ) -> tuple[Video, State]:
-        """All groups of a training pass: x (B, G, F, C, H, W), level (B, G, F), clean (B, T, C, H, W).
+        """All groups of a training pass: x (B, G, F, C, H, W), level (B, G, F), clean (B, T, C, H, W), known of each group.
 
         forward(...)[0][:, g] == denoise(x[:, g], level[:, g], remember(clean[:, :starts[g]], state)). This default is that
         loop. control (B, >= T, K) is aligned with the clip. Returns the velocities and the state after all clean frames.
@@ -83,9 +88,14 @@ class VideoModel(nn.Module, ABC):
                 state = self.remember(clean[:, slice(*span)], state, level=levels, control=controls)
                 done = starts[g]
             controls = take(control, starts[g], starts[g] + x.shape[2])
-            reads[g] = self.denoise(x[:, g], level[:, g], state, control=controls)
+            read = self.reader(state) if known is None else self.reader(state, _group(known, g))
+            reads[g] = read(x[:, g], level[:, g], control=controls)
         if done < clean.shape[1]:
             end = clean.shape[1]
             levels, controls = take(context_level, done, end), take(control, done, end)
             state = self.remember(clean[:, done:], state, level=levels, control=controls)
         return torch.stack([reads[g] for g in range(len(starts))], 1), state
+
+
+def _group(known: Known, g: int) -> Known:
+    return Known(*(None if leaf is None else leaf[:, g] for leaf in known))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unspool.errors import UserError
 from unspool.model.video import Reader, VideoModel
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 RESERVED = ("at", "seed")
 
@@ -58,13 +58,14 @@ class Memoryless(VideoModel):
         after = {"at": state["at"] + frames, "seed": state["seed"], "recent": rolled}
         return {**after, "inner": self._anew(after)}
 
-    def reader(self, state: State) -> Reader:
-        return self.model.reader({**state["inner"], **{name: state[name] for name in RESERVED}})
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        return self.model.reader({**state["inner"], **{name: state[name] for name in RESERVED}}, known)
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
-        return self.reader(state)(x, level, present=present, control=control)
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
+        return self.reader(state, known)(x, level, present=present, control=control)
 
     def _anew(self, state: State) -> State:
         """The inner state of the recent frames; slots that hold as many of them go through the model together."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from unspool.memory.window import Window
+from unspool.memory import Gist, Map, Window
 from unspool.model.dit import VideoTransformer
 from unspool.testing.tools import draw, scale_weights
 from unspool.types import Video
@@ -16,17 +16,20 @@ SHAPE = (1, 4, 4)
 
 
 def nano(
-    *, chunk: int = 2, window: int = 3, std: float = 0.25, dtype: torch.dtype = torch.float64, **options: Any
-) -> VideoTransformer:
-    """Two layers of width 16 over 2 x 2 tokens, weights scaled and without gradient; `options` go to VideoTransformer."""
+    *, chunk: int = 2, window: int = 3, std: float = 0.25, dtype: torch.dtype = torch.float64,
+    depth: int = 2, gist: bool = False, kind: type[VideoTransformer] = VideoTransformer, **options: Any,
+) -> VideoTransformer:  # fmt: skip
+    """`depth` layers of width 16 over 2 x 2 tokens, weights scaled and without gradient; `options` go to `kind`. gist: a third
+    layer between them, of a window of 2 frames and a gist."""
     settings: dict[str, Any] = {
         "patch": 2,
         "width": 16,
-        "depth": 2,
         "chunk": chunk,
-        "memories": lambda: [Window(16, 1, window)],
+        "memories": [[Window(16, 1, window)] for _ in range(depth)],
     }
-    return scale_weights(VideoTransformer(SHAPE, **settings | options), std).to(dtype).requires_grad_(False)
+    if gist:
+        settings["memories"].insert(1, [Window(16, 1, 2), Gist(16, 1, (Map(2, 3),))])
+    return scale_weights(kind(SHAPE, **settings | options), std).to(dtype).requires_grad_(False)
 
 
 def video(frames: int, batch: int = 2, key: int = 1, dtype: torch.dtype = torch.float64) -> Video:

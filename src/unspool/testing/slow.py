@@ -16,7 +16,7 @@ from unspool.memory.base import Memory
 from unspool.memory.window import Window
 from unspool.model.video import Reader, VideoModel
 from unspool.nn.rotary import BASE
-from unspool.types import Cond, Levels, State, Tokens, Video
+from unspool.types import Cond, Known, Levels, State, Tokens, Video
 
 
 @final
@@ -116,12 +116,13 @@ class Replayed(VideoModel):
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
         return {**state, "at": state["at"] + clean.shape[1], "past": torch.cat([state["past"], clean], 1)}
 
-    def reader(self, state: State) -> Reader:
+    def reader(self, state: State, known: Known | None = None) -> Reader:
         past = state["past"]
         empty = self.model.start(len(past), seed=state["seed"], device=past.device, dtype=past.dtype)
-        return self.model.reader(self.model.remember(past, empty))
+        return self.model.reader(self.model.remember(past, empty), known)
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
-        return self.reader(state)(x, level, present=present, control=control)
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
+        return self.reader(state, known)(x, level, present=present, control=control)

@@ -28,7 +28,7 @@ from unspool.data import Clips, ClipSource
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.model.video import VideoModel
-from unspool.system import System
+from unspool.system import Stateful, System
 from unspool.train.run import clips_for, locked
 from unspool.types import Clip, Count, Natural, Positive, Share
 
@@ -140,6 +140,8 @@ class Trainer:
             store.save_tensors(aside / "model.safetensors", {**dict(self.system.named_parameters()), **averaged})
             store.save_tensors(state / "weights.safetensors", dict(self.model.named_parameters()))
             store.save_tensors(state / "optimizer.safetensors", _flat(self.optimizers))
+            if isinstance(self.system.objective, Stateful):
+                store.save_tensors(state / "objective.safetensors", self.system.objective.state_dict())
             store.write_json(state / "progress.json", {"step": self.step, "options": asdict(self.options)})
             store.write_json(aside / "config.json", config)
 
@@ -160,6 +162,8 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.model.parameters()]
         load_weights(self.model, store.load_tensors(state / "weights.safetensors", self.device)[0], checkpoint)
         _unflat(self.optimizers, store.load_tensors(state / "optimizer.safetensors", self.device)[0])
+        if isinstance(self.system.objective, Stateful):
+            self.system.objective.load_state_dict(store.load_tensors(state / "objective.safetensors", self.device)[0])
         self.step = int(store.read_json(state / "progress.json")["step"])
 
 

@@ -41,7 +41,7 @@ class TeacherForcing:
         history = clip.frames[:, : starts[-1]]
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
-        state = None if clip.first is None else _beginning(model, clip, key)
+        state = None if clip.first is None else beginning(model, clip, key)
         told = level if self.context_noise else None
         yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, state, told)
 
@@ -102,7 +102,7 @@ class OwnErrors:
                 part = Clip(clip.frames[rows, :at], *(None if leaf is None else leaf[rows] for leaf in clip[1:]))
                 known = None if part.control is None else part.control[:, :at]
                 order.append(rows)
-                states.append(model.remember(part.frames, _beginning(model, part, key[rows]), control=known))
+                states.append(model.remember(part.frames, beginning(model, part, key[rows]), control=known))
         rows = torch.cat(order)
         columns = place[rows][:, None] + torch.arange(span, device=place.device)
         leaves = (clip.frames, clip.control, clip.valid)
@@ -123,7 +123,7 @@ class DiffusionForcing:
         flight = clip.frames.shape[1] - self.first
         if flight < 1:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
-        state = None if clip.first is None else _beginning(model, clip, key)
+        state = None if clip.first is None else beginning(model, clip, key)
         yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, clip.frames[:, : self.first], state, None)
 
 
@@ -133,7 +133,7 @@ def _denoising(
 ) -> Loss:  # fmt: skip
     """Mean squared error of the velocity over the valid frames that carry noise; state: what lies before the clip and its
     history."""
-    columns = _columns(starts, flight, clip.frames.device)
+    columns = columns_of(starts, flight, clip.frames.device)
     target = clip.frames[:, columns]
     noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
     level = law(rng.fold(key, 2), len(starts) * flight).unflatten(1, (len(starts), flight))
@@ -154,7 +154,7 @@ def _joined(states: list[State]) -> State:
     }
 
 
-def _beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:
+def beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:
     """The state before the clip: empty but for what its video began with."""
     frames = clip.frames
     state = model.start(len(frames), seed=seed, device=frames.device, dtype=frames.dtype)
@@ -166,6 +166,6 @@ def _context_level(history: Video, key: Tensor, most: float) -> Tensor:
     return (most * rng.uniform(rng.fold(key, 4), 1)).expand(-1, history.shape[1])
 
 
-def _columns(starts: tuple[int, ...], flight: int, device: torch.device) -> Tensor:
+def columns_of(starts: tuple[int, ...], flight: int, device: torch.device) -> Tensor:
     """(G, F): the clip's frames in each group."""
     return torch.tensor(starts, device=device)[:, None] + torch.arange(flight, device=device)

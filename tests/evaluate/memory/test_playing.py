@@ -84,7 +84,7 @@ def scene(frames: int, context: int, seed: int = 0) -> Scene:
 
 
 def transformer(shape: tuple[int, int, int] = (3, SIZE, SIZE), std: float = 0.3, **options: Any) -> VideoTransformer:
-    settings: dict[str, Any] = {"patch": 4, "width": 16, "depth": 2, "controls": K, "memories": lambda: [Window(16, 1, 3)]}
+    settings: dict[str, Any] = {"patch": 4, "width": 16, "controls": K, "memories": [[Window(16, 1, 3)] for _ in range(2)]}
     return scale_weights(VideoTransformer(shape, **settings | options), std)
 
 

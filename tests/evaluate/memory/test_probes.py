@@ -117,7 +117,7 @@ def test_pose_targets() -> None:
 
 
 def system_of(**options: Any) -> System:
-    settings: dict[str, Any] = {"patch": 4, "width": 16, "depth": 2, "memories": lambda: [Window(16, 1, 3)]}
+    settings: dict[str, Any] = {"patch": 4, "width": 16, "memories": [[Window(16, 1, 3)] for _ in range(2)]}
     model = scale_weights(VideoTransformer((3, SIZE, SIZE), **settings | options), 0.3)
     return System(model, Pixels(), AlphaBlend(), Staircase(2), euler, TeacherForcing(), 8)
 
@@ -178,7 +178,7 @@ def test_actions_are_told() -> None:
 
 def test_a_state_that_cannot_be_probed_is_refused() -> None:
     videos, _ = walks(2)
-    blind = system_of(context=Cached(), memories=lambda: [Window(16, 1, 0)])
+    blind = system_of(context=Cached(), memories=[[Window(16, 1, 0)] for _ in range(2)])
     with pytest.raises(UserError, match="keeps no state"):
         state_features(blind, videos)
     broken = system_of()

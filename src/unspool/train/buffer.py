@@ -1,0 +1,104 @@
+"""A buffer of real rollouts beside the true clips that they began from, so that the model learns behind errors of the size that
+it makes in use, at the price of a few rollouts a step.
+
+A rollout stands for its clip only as long as it tracks it: up to the first chunk that is no nearer to the truth than the last
+frame of the context, held. Behind that point the true future is not what follows what was made.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from unspool import noise as rng
+from unspool.blend import Blend
+from unspool.model.video import VideoModel
+from unspool.rollout import Rollout, stream
+from unspool.schedule import Staircase
+from unspool.train.objectives import beginning
+from unspool.types import Clip, State, Video
+
+
+class Entry(NamedTuple):
+    """clip: the true clips drawn; made (B, T, ...): what was made of them, context first; chunks: how many of these to stand
+    behind; weight (B,): 1 where the rollout still tracks its clip there, else 0."""
+
+    clip: Clip
+    made: Video
+    chunks: int
+    weight: Tensor
+
+
+@final
+class Buffer:
+    """size: rollouts kept, the oldest leaves first. depth: chunks of each. steps: of its descent. share: of a batch that is
+    rolled out in a step. A rank of a distributed run has one of its own clips."""
+
+    def __init__(self, size: int = 64, depth: int = 3, steps: int = 4, share: float = 1 / 8) -> None:
+        self.size, self.depth, self.steps, self.share = size, depth, steps, share
+        self.kept: dict[str, Tensor] = {}
+        self.count = 0
+
+    def put(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int) -> None:
+        """Roll out the first clips of the batch and keep them."""
+        rows = max(1, round(self.share * len(key)))
+        clip, key = Clip(*(None if leaf is None else leaf[:rows] for leaf in clip)), key[:rows]  # type: ignore[arg-type]
+        made = self._rollout(model, blend, clip, key, chunk, overlap)
+        fresh = {"true": clip.frames, "made": made, "tracked": tracked(clip.frames, made, chunk, overlap)}
+        fresh |= {name: leaf for name in ("control", "first", "valid") if (leaf := getattr(clip, name)) is not None}
+        slots = (self.count + torch.arange(rows)) % self.size
+        for name, leaf in fresh.items():
+            if name not in self.kept or self.kept[name].device != leaf.device:
+                self.kept[name] = leaf.new_zeros(self.size, *leaf.shape[1:])
+            if not leaf.is_meta:  # shapes alone, when FLOPs are counted
+                self.kept[name][slots.to(leaf.device)] = leaf
+        self.count += 0 if made.is_meta else rows
+
+    def draw(self, batch: int, key: Tensor) -> Entry:
+        """As many rollouts, those first that track their clips for so many chunks; the number of chunks goes round."""
+        chunks = self.count % self.depth + 1
+        held = min(max(self.count, 1), self.size)
+        follows = self.kept["tracked"][:held] >= chunks
+        order = rng.uniform(key[:1], held)[0] + follows
+        rows = order.topk(min(batch, held)).indices
+        rows = rows[torch.arange(batch, device=rows.device) % len(rows)]
+        kept = {name: leaf[:held][rows] for name, leaf in self.kept.items()}
+        clip = Clip(kept["true"], kept.get("control"), kept.get("first"), kept.get("valid"))
+        return Entry(clip, kept["made"], chunks, follows[rows].float())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**self.kept, "count": torch.tensor(self.count)}
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        self.kept = {name: leaf for name, leaf in tensors.items() if name != "count"}
+        self.count = int(tensors["count"])
+
+    @torch.no_grad()
+    def _rollout(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int) -> Video:
+        context, control = clip.frames[:, :overlap], clip.control
+        state: State = beginning(model, clip, rng.fold(key, 6))
+        state = {**state, "seed": rng.fold(key, 6)}
+        plan = Staircase(self.steps, chunk, redo=overlap).plan()
+
+        def told(at: Tensor, frames: int) -> Tensor:
+            assert control is not None
+            columns = (at - state["at"])[:, None] + torch.arange(frames, device=at.device)
+            return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=control.shape[1] - 1)]
+
+        rollout = Rollout(state, context, context[:, :0], {})
+        made = stream(
+            model, blend, plan, rollout, frames=self.depth * chunk, controls=None if control is None else told
+        )  # fmt: skip
+        return torch.cat([context, *(part.frames.to(context) for part in made)], 1)
+
+
+def tracked(true: Video, made: Video, chunk: int, overlap: int) -> Tensor:
+    """(B,) int64: leading chunks of made (B, T, ...) that are nearer to the truth than its last context frame is, held."""
+    true, still = true[:, overlap : made.shape[1]], true[:, overlap - 1 : overlap]
+
+    def wrong(guess: Video) -> Tensor:
+        return (guess - true).square().mean((-1, -2, -3)).unflatten(1, (-1, chunk)).mean(2)
+
+    return (wrong(made[:, overlap:]) < wrong(still)).long().cumprod(1).sum(1)
