@@ -65,7 +65,7 @@ def test_flops_are_those_of_a_real_run(recipe: str) -> None:
     whole = config.build(recipe, TINY)
     told = explain_dict(whole, measure=False)
     plan = whole.schedule.plan()
-    rollout = begin(whole.model, torch.zeros(1, 2, *whole.model.shape), seed=0)
+    rollout = begin(whole.model, torch.zeros(1, 2, *whole.model.shape), seed=0, redo=plan.redo)
     chunks = stream(whole.model, whole.blend, plan, rollout, solver=whole.solver)
     next(chunks)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from unspool.rollout import Rollout, begin, stream
 from unspool.schedule import Staircase, cosine, linear
 from unspool.solver import Solver, euler, midpoint
 from unspool.testing import assert_close, assert_equal, draw
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 SHAPE = (1, 2, 2)
 TRUTH = draw(1, shape=(2, 120, *SHAPE))
@@ -39,8 +39,9 @@ class Oracle(VideoModel):
         return TRUTH[torch.arange(len(at))[:, None], index]
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
         self.forwards += x.shape[1]
         self.columns.append(x.shape[1])
         self.graded.append(torch.is_grad_enabled())

@@ -1,8 +1,8 @@
 """The systems, ten lines each: a function of named settings that returns a `System`.
 
-The recipes share one backbone, so weights trained by one load in the others where `size`, `patch`, `components`, `channels` and
-`anchor` agree: they differ in what is noisy when, in training and in use. The first line of a docstring is the summary that
-`unspool recipes` prints; `Source:` says whose idea it is, what of it was read and what is ours.
+The recipes share one backbone. Weights trained by one of those with `channels` and `window` load in the others where `size`,
+`patch`, `components`, `channels` and `anchor` agree: they differ in what is noisy when, in training and in use. The first line
+of a docstring is the summary that `unspool recipes` prints; `Source:` says whose idea it is, what was read and what is ours.
 
 size: of the transformer. resolution: pixels of a frame's side. patch: pixels of a token's side. components: numbers that the
 codec keeps of a patch, 0 for its pixels. channels: newest frames that stand beside each frame's input. anchor: first frames of

@@ -152,7 +152,7 @@ def test_any_video_of_any_size_is_context(unspool, trained, tmp_path):
 
 
 def test_the_same_weights_under_another_recipe(unspool, trained, tmp_path):
-    for recipe in recipes.RECIPES:
+    for recipe in ("chunk-by-chunk", "diffusion-forcing", "frame-by-frame", "full-sequence"):
         done = unspool("sample", trained, "--context", "duel", "--frames", 5, "--out", tmp_path / recipe, "--recipe", recipe)
         assert done.code == 0, done.err
 

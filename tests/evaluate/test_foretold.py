@@ -25,7 +25,7 @@ from unspool.solver import euler
 from unspool.system import System
 from unspool.testing import draw, scale_weights
 from unspool.train.objectives import TeacherForcing
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 SIZE, FRAMES = 8, 16
 CLIPS = np.random.default_rng(0).integers(0, 256, size=(3, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
@@ -52,8 +52,9 @@ class Oracle(VideoModel):
         return {"at": torch.zeros(batch, dtype=torch.int64), "seed": seed}
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
         at = int(state["at"][0])
         return self.blend.velocity(x, self.truth[:, at : at + x.shape[1]] + self.off, level)
 

@@ -41,30 +41,39 @@ class Memory(nn.Module, ABC):
         return state
 
     def scan(
-        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond
-    ) -> tuple[Tokens, Tokens, State]:
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond,
+        *, asked: bool = True,
+    ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         """Write all clean frames and read every group g from the state after `starts[g]` of them.
 
         The obvious loop over `write` and `read`; a faster one must equal it. noisy (B, G, F, N, D), noisy_cond.emb
         (B, G, F, D), noisy_cond.present (B, G, F) or None. state None is the empty one, known to be so without looking.
-        Returns clean (B, T, N, D), noisy (B, G, F, N, D) and the state after the last clean frame.
+        Returns clean (B, T, N, D), noisy (B, G, F, N, D) and the state after the last clean frame. asked: False where nobody
+        asks what the clean frames see, as in the last memory of a model: then clean comes back as it was.
         """
         if state is None:
             state = self.start(len(noisy), grid=noisy_cond.grid, device=noisy.device, dtype=noisy.dtype)
         seen: list[Tokens] = []
+
+        def take(state: State, first: int, last: int) -> State:
+            told = part(clean_cond, first, last)
+            if not asked:
+                return self.commit(clean[:, first:last], state, told)
+            out, state = self.write(clean[:, first:last], state, told)
+            seen.append(out)
+            return state
+
         reads: dict[int, Tokens] = {}
         done = 0
         for g in sorted(range(len(starts)), key=starts.__getitem__):
             if starts[g] > done:
-                out, state = self.write(clean[:, done : starts[g]], state, part(clean_cond, done, starts[g]))
-                seen.append(out)
+                state = take(state, done, starts[g])
                 done = starts[g]
             view = self.prepare(state, noisy_cond.grid)
             present = None if noisy_cond.present is None else noisy_cond.present[:, g]
             reads[g] = self.read(noisy[:, g], view, noisy_cond._replace(emb=noisy_cond.emb[:, g], present=present))
         if done < clean.shape[1]:
-            out, state = self.write(clean[:, done:], state, part(clean_cond, done, clean.shape[1]))
-            seen.append(out)
+            state = take(state, done, clean.shape[1])
         noisy_out = torch.stack([reads[g] for g in range(len(starts))], 1)
         return torch.cat(seen, 1) if seen else clean, noisy_out, state
 

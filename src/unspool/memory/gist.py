@@ -83,19 +83,18 @@ class Gist(Memory):
         return self._look(noisy.flatten(1, 2), view).unflatten(1, noisy.shape[1:3])
 
     def scan(
-        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond
-    ) -> tuple[Tokens, Tokens, State]:
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond,
+        *, asked: bool = True,
+    ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         """One walk over the frames; then all of them and all groups look at once."""
         grid, (batch, groups) = noisy_cond.grid, noisy.shape[:2]
         state = state or self.start(batch, grid=grid, device=noisy.device, dtype=self.out.weight.dtype)
         gists = self._walk(clean, state, grid)
-        views = self.prepare({"gist": gists.flatten(0, 1)}, grid)
-        views = {name: leaf.unflatten(0, (batch, -1)) for name, leaf in views.items()}
         seen = clean
-        if clean.shape[1]:
-            of_clean = {name: leaf[:, :-1].flatten(0, 1) for name, leaf in views.items()}
+        if asked and clean.shape[1]:
+            of_clean = self.prepare({"gist": gists[:, :-1].flatten(0, 1)}, grid)
             seen = self._look(clean.flatten(0, 1), of_clean).unflatten(0, clean.shape[:2])
-        of_noisy = {name: leaf[:, list(starts)].flatten(0, 1) for name, leaf in views.items()}
+        of_noisy = self.prepare({"gist": gists[:, list(starts)].flatten(0, 1)}, grid)
         looked = self._look(noisy.flatten(0, 1).flatten(1, 2), of_noisy)
         out = looked.unflatten(1, noisy.shape[2:4]).unflatten(0, (batch, groups))
         return seen, out, {"gist": gists[:, -1]}

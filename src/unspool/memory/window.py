@@ -66,8 +66,9 @@ class Window(Memory):
         return self._attend(q, k, v, _sees(past, cond, noisy.shape[1]))
 
     def scan(
-        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond
-    ) -> tuple[Tokens, Tokens, State]:
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], state: State | None, clean_cond: Cond, noisy_cond: Cond,
+        *, asked: bool = True,
+    ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         """All groups at once: each group's past is a slice of one row of keys (cache, then clean frames)."""
         batch, groups, flight = noisy.shape[:3]
         device, grid = noisy.device, noisy_cond.grid
@@ -83,7 +84,7 @@ class Window(Memory):
         exists = torch.cat([self._filled(state["count"])[:, self.frames - past :], _present(clean_cond, clean)], 1)
 
         clean_out = clean
-        if clean.shape[1]:
+        if asked and clean.shape[1]:
             band = self._band(clean.shape[1], past, device)
             clean_out = self._attend(rotate(q, past, grid), k, v, band & exists[:, None])
 

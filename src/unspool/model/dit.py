@@ -73,15 +73,18 @@ class Block(nn.Module):
 
     def scan(
         self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], states: State | None,
-        conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor],
+        conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor], asked: bool,
     ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
-        after, (of_clean, of_noisy) = {}, (self._parts(m) for m in mods)
+        """asked: False in the last block that keeps something: what clean frames become is not computed further than needed."""
+        after, (of_clean, of_noisy), last = {}, (self._parts(m) for m in mods), len(self.memories) - 1
         for i, memory in enumerate(self.memories):
             state = None if states is None else states[str(i)]
             entered = self._enter(clean, of_clean[i]), self._enter(noisy, of_noisy[i])
-            clean_out, noisy_out, after[str(i)] = memory.scan(*entered, starts, state, *conds)
-            clean, noisy = self._leave(clean, clean_out, of_clean[i]), self._leave(noisy, noisy_out, of_noisy[i])
-        return self._feed(clean, of_clean), self._feed(noisy, of_noisy), after
+            wanted = asked or i < last
+            clean_out, noisy_out, after[str(i)] = memory.scan(*entered, starts, state, *conds, asked=wanted)
+            clean = self._leave(clean, clean_out, of_clean[i]) if wanted else clean
+            noisy = self._leave(noisy, noisy_out, of_noisy[i])
+        return self._feed(clean, of_clean) if asked else clean, self._feed(noisy, of_noisy), after
 
     def _parts(self, mods: Tensor) -> list[Part]:
         """mods (..., F, parts, 3, D) -> for each memory, then the MLP: shift, scale, gate, each (..., F, 1, D)."""
@@ -248,7 +251,8 @@ class VideoTransformer(VideoModel):
             kept = self._patches(clean, self._beside(None if local is None else local[:, :-1], None, clean))
             for b, block in enumerate(self.blocks[: self.keeping]):
                 states = None if fresh else blocks[str(b)]
-                kept, tokens, blocks[str(b)] = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods))
+                asked = b < self.keeping - 1
+                kept, tokens, blocks[str(b)] = block.scan(kept, tokens, starts, states, conds, (clean_mods, mods), asked)
         tokens = self._apart(tokens, cond, mods)
         context = self.context.remember(clean, state["context"])
         state = {**state, "at": state["at"] + clean.shape[1], "context": context, "blocks": blocks}

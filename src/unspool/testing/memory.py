@@ -76,6 +76,8 @@ def scan_equals_loop(make: MakeMemory) -> None:
                     del fast["a"], slow["a"]
                 assert_close(fast, slow, f"scan of {frames} frames, starts {starts}, state {name}")
                 assert_close(_gradients(memory, fast), _gradients(memory, slow), f"gradient of scan, starts {starts}")
+                unasked = dict(zip("abs", memory.scan(*given, asked=False), strict=True))
+                assert_close({n: unasked[n] for n in "bs"}, {n: slow[n] for n in "bs"}, f"scan not asked, starts {starts}")
 
 
 def write_in_pieces_equals_write_at_once(make: MakeMemory) -> None:

@@ -7,6 +7,7 @@ metrics.jsonl  losses by step; checkpoints/<step>/, checkpoints/last; samples/
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import subprocess
@@ -99,14 +100,19 @@ def describe(data: str, source: Any, system: System, seed: int) -> dict[str, Any
     return {"data": data, "is": repr(source), "sha256": sha256(np.ascontiguousarray(clips.frames).tobytes()).hexdigest()}
 
 
+COUNTED = 16
+"""Clips that FLOPs are counted on."""
+
+
 def flops_per_clip(system: System) -> flops.Flops:
-    """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone."""
-    model = flops.on_meta(system.model)
-    first = torch.empty(1, system.anchor, *model.shape, device="meta") if system.reach else None
-    clip = Clip(torch.empty(1, system.frames, *model.shape, device="meta"), first=first)
+    """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone: of a batch of
+    `COUNTED`, of which an objective may roll out a share."""
+    model, objective = flops.on_meta(system.model).train(), copy.deepcopy(system.objective)
+    first = torch.empty(COUNTED, system.anchor, *model.shape, device="meta") if system.reach else None
+    clip = Clip(torch.empty(COUNTED, system.frames, *model.shape, device="meta"), first=first)
 
     def step() -> None:
-        for loss in system.objective(model, system.blend, clip, torch.zeros(1, dtype=torch.int64, device="meta")):
+        for loss in objective(model, system.blend, clip, torch.zeros(COUNTED, dtype=torch.int64, device="meta")):
             loss.value.backward()
 
-    return flops.count(step)
+    return flops.Flops(*(part // COUNTED for part in flops.count(step)))

@@ -26,7 +26,7 @@ from unspool.solver import euler
 from unspool.system import System
 from unspool.testing import scale_weights
 from unspool.train.objectives import TeacherForcing
-from unspool.types import Levels, State, Video
+from unspool.types import Known, Levels, State, Video
 
 K, SIZE = 5, 8
 
@@ -50,8 +50,9 @@ class Echo(VideoModel):
         return {"at": torch.zeros(batch, dtype=torch.int64), "seed": seed}
 
     def denoise(
-        self, x: Video, level: Levels, state: State, *, present: Tensor | None = None, control: Tensor | None = None
-    ) -> Video:
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
         assert control is not None and control.shape == (*x.shape[:2], K)
         return AlphaBlend().velocity(x, grey(control).expand_as(x), level)
 
