@@ -198,6 +198,7 @@ def alpha_context(
     steps: Count = 8,
     stages: Count = 4,
     estimate: Estimate = "blend",
+    shift: Positive = 3.0,
     corrective: bool = True,
     rollouts: Natural = 0,
     context_noise: Share = 0.1,
@@ -222,7 +223,8 @@ def alpha_context(
     )  # fmt: skip
     objective = Stages(
         chunk, overlap, stages, estimate, corrective=corrective, mix=Mix(1 - unconditional, unconditional),
-        context_noise=context_noise, buffer=Buffer(depth=rollouts) if rollouts else None,
+        context_noise=context_noise, law=Independent(overlap + chunk, shift),
+        buffer=Buffer(depth=rollouts) if rollouts else None,
     )  # fmt: skip
     schedule = Staircase(steps, chunk, redo=overlap)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, overlap + stages * chunk, anchor, reach)

@@ -81,6 +81,11 @@ def context_of(where: str, system: System, frames: int, *, split: str = "seen", 
     return Opening(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, where)
 
 
+def nothing(system: System) -> Opening:
+    """No context: what a model begins with that has learned to begin (`unconditional` of `alpha-context`, `lgc-vd`)."""
+    return Opening(np.zeros((0, *picture_size(system), 3), np.uint8), 30.0, "nothing")
+
+
 def _of_episode(folder: Path, frames: int, size: int, clip: int) -> Opening:
     """The first frames of episode number `clip` of a folder in any layout."""
     from unspool.data.layouts import open_episodes

@@ -164,9 +164,14 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
 
 def write_text(path: Path, text: str) -> None:
     """Atomic."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Atomic."""
 
     def write(aside: Path) -> None:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)
 
     write_aside(path, write)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -186,9 +187,27 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     conduct(
         system, data, held_out, job.out, options, saved, settings=settings.nested(), flops=flops, resume=job.resume,
         told={**job.told, "data": description, "init": job.init, "changes": job.notes},
-        samples=lambda path: write_samples(system, held_out or data, path), report=report,
+        samples=lambda path: _leave(system, data, held_out, path), report=report,
     )  # fmt: skip
     return job.out
+
+
+def _leave(system: System, data: ClipSource, held_out: ClipSource | None, path: Path) -> None:
+    """The pictures of a run: what the model makes of clips held out and of its own, and how its losses went."""
+    write_samples(system, held_out or data, path)
+    if held_out is not None:
+        write_samples(system, data, path.with_name(f"{path.stem}-training{path.suffix}"))
+    from unspool.evaluate.pages.losses import draw_losses
+
+    run = path.parents[1]
+    noted = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    try:
+        picture = draw_losses(noted)
+    except ImportError:
+        warn(f"there is no {run / 'losses.png'}: drawing it needs matplotlib", stacklevel=2)
+        return
+    if picture is not None:
+        store.write_bytes(run / "losses.png", picture)
 
 
 def steps_within(job: Job, seconds: float) -> int:

@@ -43,7 +43,8 @@ def test_a_run_folder_tells_what_was_run(trained):
     assert settings["train"]["steps"] == 8
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9)) and "held_out_loss" in lines[-1]
-    assert (trained / "samples" / "0000008.png").stat().st_size > 10_000
+    for picture in ("samples/0000008.png", "samples/0000008-training.png", "losses.png"):
+        assert (trained / picture).stat().st_size > 10_000
     assert (trained / "checkpoints" / "last").resolve().name == "0000008"
 
 
@@ -155,6 +156,15 @@ def test_the_same_weights_under_another_recipe(unspool, trained, tmp_path):
     for recipe in ("chunk-by-chunk", "diffusion-forcing", "frame-by-frame", "full-sequence"):
         done = unspool("sample", trained, "--context", "duel", "--frames", 5, "--out", tmp_path / recipe, "--recipe", recipe)
         assert done.code == 0, done.err
+
+
+def test_a_video_may_begin_from_nothing(unspool, trained, tmp_path):
+    done = unspool("sample", trained, "--context-frames", 0, "--frames", 5, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "out" / "future-1.mp4.json").read_text())
+    assert (told["context"], told["first_frame"], told["frames"]) == ("nothing", 0, 5)
+    both = unspool("sample", trained, "--context", "duel", "--context-frames", 0, "--frames", 5, "--out", tmp_path / "out")
+    assert both.code == 2 and "one of all" in both.err
 
 
 def test_recipes_are_listed(unspool):

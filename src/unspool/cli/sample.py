@@ -20,6 +20,7 @@ EXAMPLES = (
     "unspool sample runs/mine --rollout-in half.safetensors --frames 300 --out more",
     "unspool sample duel-64 --context duel:speed=0.5 --clip 3 --split unseen --frames 120 --out futures --rollout.steps 8",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
+    "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
 )
 
 
@@ -27,7 +28,9 @@ def parser(argv: list[str]) -> Parser:
     parser = Parser("sample", VERBS["sample"], EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="a run or checkpoint folder, a shipped model's name, or a Hub id")
     parser.add_argument("--context", metavar="VIDEO|DIR|WORLD", help=f"to go on from; worlds: {', '.join(WORLDS)}")
-    parser.add_argument("--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken [2]")
+    parser.add_argument(
+        "--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken; 0: begin from nothing [2]"
+    )
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of the clip [0]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
@@ -118,7 +121,9 @@ def _begin(options: argparse.Namespace, system: Any) -> _Begun:
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)
-    context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
+    context = sampling.nothing(system)
+    if options.context is not None:
+        context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
     rollout = sampling.start(system, context.frames, 1 if options.seeds is None else options.seeds, options.seed or 0)
     return _Begun(system, rollout, {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)})
 
@@ -129,8 +134,9 @@ def _refuse_clashes(options: argparse.Namespace) -> None:
     from unspool.sampling import check_frames
 
     check_frames(options.frames)
-    if (options.context is None) == (options.rollout_in is None):
-        raise UserError("give --context to begin with, or --rollout-in to go on from: one of them")
+    begun = [options.context is not None, options.rollout_in is not None, options.context_frames == 0]
+    if sum(begun) != 1:
+        raise UserError("give --context to begin with, --rollout-in to go on from, or --context-frames 0: one of all")
     if options.rollout_in and (options.seeds is not None or options.seed is not None):
         raise UserError("--seeds and --seed belong to a new rollout; the one of --rollout-in has its own")
     if options.out.exists() and not options.out.is_dir():
