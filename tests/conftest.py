@@ -10,6 +10,7 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, which share the cores: two are many times slower
     os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line sets it
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("MPLBACKEND", "agg")
 

@@ -164,7 +164,7 @@ def test_a_video_may_begin_from_nothing(unspool, trained, tmp_path):
     told = json.loads((tmp_path / "out" / "future-1.mp4.json").read_text())
     assert (told["context"], told["first_frame"], told["frames"]) == ("nothing", 0, 5)
     both = unspool("sample", trained, "--context", "duel", "--context-frames", 0, "--frames", 5, "--out", tmp_path / "out")
-    assert both.code == 2 and "one of all" in both.err
+    assert both.code == 2 and "one of them" in both.err
 
 
 def test_recipes_are_listed(unspool):

@@ -136,7 +136,7 @@ def _refuse_clashes(options: argparse.Namespace) -> None:
     check_frames(options.frames)
     begun = [options.context is not None, options.rollout_in is not None, options.context_frames == 0]
     if sum(begun) != 1:
-        raise UserError("give --context to begin with, --rollout-in to go on from, or --context-frames 0: one of all")
+        raise UserError("give --context to begin with, --rollout-in to go on from, or --context-frames 0: one of them")
     if options.rollout_in and (options.seeds is not None or options.seed is not None):
         raise UserError("--seeds and --seed belong to a new rollout; the one of --rollout-in has its own")
     if options.out.exists() and not options.out.is_dir():
