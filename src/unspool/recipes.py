@@ -35,7 +35,7 @@ from unspool.codec import Codec, Patches, Pixels
 from unspool.context import Cached, Channels, Local
 from unspool.errors import UserError
 from unspool.memory import Gist, Map, Memory, Window
-from unspool.model import VideoTransformer
+from unspool.model import Predict, VideoTransformer
 from unspool.schedule import Independent, Staircase, Together
 from unspool.solver import euler
 from unspool.system import System
@@ -45,7 +45,6 @@ from unspool.train.stages import LGC_VD, Estimate, Mix, Stages
 from unspool.types import Count, Natural, Positive, Share
 
 SizeName = Literal["nano", "mini", "tiny", "small", "base"]
-Predict = Literal["clean", "velocity", "change"]
 Recipe = Callable[..., System]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "clean": {},
     "velocity": {"predict": "velocity"},
     "change": {"predict": "change", "context": Channels(1)},
+    "masked": {"predict": "masked", "context": Channels(1)},
     "channels": {"context": Channels(3)},
     "channels and an anchor": {"context": Channels(1, anchor=3)},
     "nothing kept but channels": {"context": Channels(2, anchor=1), "window": 0},
@@ -250,11 +252,16 @@ def test_state_bytes_do_not_grow(dtype: torch.dtype, context: Context) -> None:
         assert {n: t.dtype for n, t in store.flatten(state).items()} == kinds
 
 
-def test_change_needs_the_newest_frame_beside_it() -> None:
+@pytest.mark.parametrize(("predict", "share"), [("change", 1.0), ("masked", 1 / (1 + math.exp(-2)))])
+def test_what_builds_on_the_newest_frame_needs_it_beside(predict: Any, share: float) -> None:
     with pytest.raises(UserError, match="channels 1 or more"):
-        nano(predict="change")
-    model = nano(predict="change", context=Channels(1), std=0.0)
-    state, (x, _) = filled(model, 5), flight()
-    level = torch.ones(2, 4, dtype=torch.float64)
-    still = model.blend.clean(x, model.denoise(x, level, state), level)
-    assert_close(still, video(5, key=7)[:, -1:].expand_as(still), "no change is the newest clean frame")
+        nano(predict=predict)
+    level, (x, _) = torch.ones(2, 4, dtype=torch.float64), flight()
+    model = nano(predict=predict, context=Channels(1), std=0.0)
+    still = model.blend.clean(x, model.denoise(x, level, filled(model, 5)), level)
+    assert_close(still, share * video(5, key=7)[:, -1:].expand_as(still), "nothing learned copies the newest clean frame")
+    model = nano(predict=predict, local=Local(2, 4), std=0.0)
+    known = Known(video(2), torch.tensor([[0, 1], [0, -1]]))
+    still = model.blend.clean(x, model.denoise(x, level, filled(model, 5), known=known), level)
+    wanted = torch.stack([video(2)[0, 1:], torch.zeros(1, *SHAPE)])
+    assert_close(still, share * wanted.expand_as(still), "the last that is known, if it is there")

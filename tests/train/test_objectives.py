@@ -50,7 +50,7 @@ def clips(batch: int = 4) -> Video:
 
 
 @ALL
-@pytest.mark.parametrize("predict", ["clean", "velocity", "change"])
+@pytest.mark.parametrize("predict", ["clean", "velocity", "change", "masked"])
 @pytest.mark.parametrize("blend", [AlphaBlend(), Cosine()], ids=lambda b: type(b).__name__)
 def test_gradient_reaches_every_parameter(objective: Objective, predict: Any, blend: Blend) -> None:
     model = nano(dtype=torch.float32, std=0.1, predict=predict, blend=blend, context=Channels(1)).requires_grad_(True)

@@ -1,6 +1,6 @@
 """Models: the three verbs, and the video transformer that speaks them."""
 
-from unspool.model.dit import VideoTransformer
+from unspool.model.dit import Predict, VideoTransformer
 from unspool.model.video import VideoModel
 
-__all__ = ["VideoModel", "VideoTransformer"]
+__all__ = ["Predict", "VideoModel", "VideoTransformer"]

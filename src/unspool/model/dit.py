@@ -17,6 +17,10 @@ from unspool.memory.base import Memory
 from unspool.model.video import Reader, VideoModel
 from unspool.types import Cond, Known, Levels, State, Tokens, Video
 
+Predict = Literal["velocity", "clean", "change", "masked"]
+COPIED = 2.0
+"""Logit of the mask as long as nothing is learned: 0.88 of the newest frame is copied."""
+
 
 class Part(NamedTuple):
     """What one branch of a block is told, by frame."""
@@ -107,8 +111,9 @@ class VideoTransformer(VideoModel):
 
     shape: (C, H, W) of a frame. memories: of each block, one list a block. chunk: frames of a flight that see each other both
     ways; earlier chunks are seen by later ones, never the reverse (1: frame-causal). local: place for frames of the flight that
-    are known already. predict: what the last layer gives: the velocity, the clean frame, or its change since the newest clean
-    frame (the last known one of `local`, else a channel of the context `Channels`); either way the model returns velocities.
+    are known already. predict: what the last layer gives: the velocity, the clean frame, its change since the newest clean
+    frame (the last known one of `local`, else a channel of the context `Channels`), or new content and a mask that says where
+    that frame is copied instead (as in video prediction, 1605.07157, 1609.02612); the model returns velocities all the same.
     controls: features of an action per frame, 0 for none.
     """
 
@@ -123,7 +128,7 @@ class VideoTransformer(VideoModel):
         context: Context | None = None,
         local: Local | None = None,
         blend: Blend | None = None,
-        predict: Literal["velocity", "clean", "change"] = "clean",
+        predict: Predict = "clean",
         controls: int = 0,
     ) -> None:
         super().__init__()
@@ -133,8 +138,8 @@ class VideoTransformer(VideoModel):
         self.local = local
         self.blend = blend or AlphaBlend()
         self.predict = predict
-        if predict == "change" and not self.context.newest and local is None:
-            raise UserError("predicting the change since the newest frame needs that frame beside: channels 1 or more")
+        if predict in ("change", "masked") and not self.context.newest and local is None:
+            raise UserError(f"predict {predict} builds on the newest frame, which must stand beside: channels 1 or more")
         pixels = shape[0] * patch * patch
         extra = local.width(shape[0]) * patch * patch if local else 0
         self.enter = nn.Linear((1 + self.context.beside) * pixels + extra, width)
@@ -147,7 +152,7 @@ class VideoTransformer(VideoModel):
         self.parts = max(len(held) for held in memories) + 1
         self.modulation = nn.Linear(width, (3 * self.parts + 2) * width)  # shared by all blocks; each adds its bias (PixArt)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.leave = nn.Linear(width, pixels)
+        self.leave = nn.Linear(width, pixels + (patch * patch if predict == "masked" else 0))
         self.place: Tensor
         self.register_buffer("place", _places(self.grid, width), persistent=False)
         nn.init.zeros_(self.modulation.weight)
@@ -324,8 +329,12 @@ class VideoTransformer(VideoModel):
         ).to(x.dtype)  # fmt: skip
         if self.predict == "velocity":
             return out
-        if self.predict == "change" and newest is not None:
-            out = out + newest.to(out)
+        newest = torch.zeros_like(x[..., :1, :, :, :]) if newest is None else newest.to(out)
+        if self.predict == "change":
+            out = out + newest
+        if self.predict == "masked":
+            out, mask = out.split([self.shape[0], 1], -3)
+            out = out + (newest - out) * torch.sigmoid(mask + COPIED)
         return self.blend.velocity(x, out, level)
 
 
