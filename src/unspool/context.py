@@ -172,7 +172,8 @@ class Local:
         here = (known.position >= 0)[..., None, None, None]
         constants = [(known.position + 1).to(like) / (self.flight + 1)]
         if self.told:
-            constants.append(torch.zeros_like(constants[0]) if known.level is None else known.level.to(like))
+            level = torch.zeros_like(constants[0]) if known.level is None else known.level.to(like)
+            constants.append(level * (known.position >= 0))
         masks = torch.stack(constants, -1)[..., None, None].expand(*lead, -1, -1, height, width)
         return torch.cat([torch.where(here, known.frames.to(like), 0.0), masks], -3).flatten(-4, -3)
 

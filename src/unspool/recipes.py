@@ -203,8 +203,6 @@ def alpha_context(
     context_noise: Share = 0.1,
     gist: bool = True,
     unconditional: Share = 0.1,
-    anchor: Natural = 0,
-    reach: Natural = 0,
     predict: Predict = "clean",
     controls: Natural = 0,
 ) -> System:
@@ -218,7 +216,7 @@ def alpha_context(
     """
     local = Local(overlap, overlap + chunk, told=context_noise > 0)
     model, codec = _backbone(
-        size, resolution, patch, components, 0, overlap + chunk, predict, 0, anchor, controls, local, Gist if gist else None
+        size, resolution, patch, components, 0, overlap + chunk, predict, 0, 0, controls, local, Gist if gist else None
     )  # fmt: skip
     objective = Stages(
         chunk, overlap, stages, estimate, corrective=corrective, mix=Mix(1 - unconditional, unconditional),
@@ -226,7 +224,7 @@ def alpha_context(
         buffer=Buffer(depth=rollouts) if rollouts else None,
     )  # fmt: skip
     schedule = Staircase(steps, chunk, redo=overlap)
-    return System(model, codec, AlphaBlend(), schedule, euler, objective, overlap + stages * chunk, anchor, reach)
+    return System(model, codec, AlphaBlend(), schedule, euler, objective, overlap + stages * chunk)
 
 
 def alpha_context_published(
@@ -242,8 +240,9 @@ def alpha_context_published(
     """Recursive alpha diffusion as published: two stages, two updates, a global context whose average training never sees.
 
     Source: as `alpha-context`. From the description: chunks of 8 with 2 for overlap, one level a clip, the estimate
-    noise - v, an encoder of the last chunk alone in training and an average of encodings in use. Ours: the backbone; its lower
-    layers are the encoder, an empty gist stands for the grey clip of the first chunk, and the average is per frame.
+    noise - v, a global context of the last chunk alone in training and averaged in use. Ours: the backbone and codec; its
+    lower layers encode clean frames one by one, so that the global context is a fading mean without their order, of the chunk
+    but for the overlap, which stands beside; an empty gist stands for the grey clip of the first chunk.
     """
     gist = partial(Gist, maps=(HALVED,), learned=False)
     model, codec = _backbone(size, resolution, patch, components, 0, 8, "velocity", 0, 0, controls, Local(2, 8), gist)
@@ -264,7 +263,7 @@ def lgc_vd(
 
     Source: LGC-VD (2306.02562, its public training code read): two stages with two updates, four tasks, v-prediction on the
     cosine path, mean absolute error, the average of encodings in use. Ours: the backbone, the tasks drawn for each clip rather
-    than for the batch, deterministic sampling, and what `alpha-context-published` says of the gist.
+    than for the batch, deterministic sampling, a video cut where it ends, and the gist of `alpha-context-published`.
     """
     blend, gist = Cosine(), partial(Gist, maps=(HALVED,), learned=False)
     model, codec = _backbone(size, resolution, patch, components, 0, 8, "velocity", 0, 0, controls, Local(2, 8), gist, blend)

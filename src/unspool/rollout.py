@@ -43,12 +43,14 @@ class Rollout(NamedTuple):
 
 class Chunk(NamedTuple):
     """frames (B, n, C, H, W), clean; at (B,): absolute index of the first; levels (B, F): the flight after this chunk's
-    descent, before it moved up; rollout: what to go on from, None once the flight has been drained."""
+    descent, before it moved up; rollout: what to go on from, None once the flight has been drained; remembered (B, hop, ...):
+    what the state took in, with `redo` other frames than were shown; None for frames that were pending."""
 
     frames: Video
     at: Tensor
     levels: Levels
     rollout: Rollout | None
+    remembered: Video | None = None
 
 
 @torch.no_grad()
@@ -59,9 +61,11 @@ def begin(
     """A rollout that goes on from context frames (B, T, C, H, W), T = 0 for none.
 
     seed: (B,) int64 or one int s for seeds s .. s + B - 1. redo: the plan's: so many of the context's last frames are not
-    remembered yet, they will be generated again; where the context is shorter, the flight begins before the first frame of the
-    video, and what it makes there is never shown. level: context noise that these frames carry, told to the model. control:
-    (B, T, K), the action that led to each of them.
+    remembered yet, they will be generated again; without any context the flight begins before the first frame of the video, and
+    what it makes there is never shown. level: context noise that these frames carry, told to the model. control: (B, T, K), the
+    action that led to each of them.
+
+    Raises UserError for frames of another shape, and for a context that is shorter than `redo`, but not empty.
     """
     batch = len(context)
     if not isinstance(seed, Tensor):
@@ -69,6 +73,10 @@ def begin(
     if context.shape[2:] != model.shape:
         given, wanted = (" x ".join(map(str, shape)) for shape in (context.shape[2:], model.shape))
         raise UserError(f"context frames are {given}, the model's are {wanted}: encode them with the system's codec")
+    if 0 < context.shape[1] < redo:
+        raise UserError(f"the context has {context.shape[1]} frames, but {redo} of them are to be generated again, or none")
+    if level is not None and redo:
+        raise UserError("context noise cannot be told of frames that are generated again; begin with clean ones")
     state = model.start(batch, seed=seed.to(context.device), device=context.device, dtype=context.dtype)
     if (missing := redo - context.shape[1]) > 0:
         context = torch.cat([context.new_zeros(batch, missing, *model.shape), context], 1)
@@ -137,12 +145,12 @@ def stream(
         clean, first = window[:, plan.redo : plan.redo + hop], state["at"] + plan.redo
         with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
             state = model.remember(window[:, :hop], state, control=controls(state["at"], hop) if controls else None)
-        window = window[:, hop:]
+        remembered, window = window[:, :hop], window[:, hop:]
         shown = clean if left is None else clean[:, :left]
         left = None if left is None else left - shown.shape[1]
         after = Rollout(state, window, clean[:, shown.shape[1] :], codec)
         drained = keep < flight or (drain and left == 0)
-        yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if drained else after)
+        yield Chunk(shown, first, loop[-1, :keep].expand(len(window), -1), None if drained else after, remembered)
 
 
 def _overlap(window: Video, state: State, redo: int) -> Known | None:

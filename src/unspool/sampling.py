@@ -142,7 +142,7 @@ def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: n
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"seeds is the number of futures, 1 to {MOST_SEEDS}, not {seeds}")
     video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
-    latents, _ = system.codec.encode(video, {})
+    latents = system.codec.encode(video, {})[0] if len(context) else torch.zeros(seeds, 0, *system.model.shape)
     plan = system.schedule.plan()
     told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64), latents.shape[1])
     return begin(system.model, latents, seed=seed, redo=plan.redo, control=told)

@@ -159,7 +159,7 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     description = describe(settings.data, data, system, options.seed)
     if job.resume is not None and _data_before(job.out) not in (None, description["sha256"]):
         warnings.append(f"{settings.data} is not what this run was trained on before: other clips come from it now")
-    cost = flops_per_clip(system).total * options.batch
+    cost = flops_per_clip(system, options.batch).total * options.batch
     return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
 
 

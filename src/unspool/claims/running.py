@@ -132,7 +132,7 @@ def _arm(asked: Experiment, name: str, budget: float) -> tuple[Arm, int]:
     """With the side of its frames in pixels."""
     settings = config.resolve(None, asked.layers(name, 0))
     system = settings.build()
-    flops = flops_per_clip(system).total * settings.train.batch
+    flops = flops_per_clip(system, settings.train.batch).total * settings.train.batch
     if budget < flops:
         raise UserError(f"a step of {name} takes {flops:.3g} FLOPs, more than the {budget:.3g} of a run: give more")
     parameters = sum(p.numel() for p in system.model.parameters())

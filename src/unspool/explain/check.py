@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from unspool.context import Cached
 from unspool.errors import UserError
-from unspool.memory import Window
+from unspool.memory import Gist, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
+from unspool.train.stages import Stages
 
 MOST_REACH = 10_000
 """Frames; a world has to simulate them for each clip."""
@@ -42,7 +43,7 @@ def check_rollout(system: System) -> list[str]:
                 f"or the model's {plan.chunk}"
             )
         blind = _only_windows(model) and not any(memory.frames for memory in windows(model))
-        if blind and isinstance(model.context, Cached):
+        if blind and isinstance(model.context, Cached) and model.local is None:
             warnings.append("nothing carries the past: window is 0 and no context frames ride along; every flight begins anew")
         if trained is not None and flight > trained:
             warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
@@ -56,12 +57,17 @@ def _trained_flight(system: System) -> int | None:
     task = system.objective
     if isinstance(task, DiffusionForcing):
         return system.frames - task.first
+    if isinstance(task, Stages):
+        return task.flight
     return task.chunk if isinstance(task, TeacherForcing | OwnErrors) else None
 
 
 def _check_clips(system: System) -> list[str]:
     """Whether training clips are long enough for what is asked of them."""
     task, flight = system.objective, _trained_flight(system)
+    if isinstance(task, Stages):
+        task.check(system.blend, system.frames)
+        return _check_past(system, 0, (task.stages - 1) * task.chunk)
     if flight is None or not isinstance(task, DiffusionForcing | TeacherForcing | OwnErrors):
         return []
     least = (task.stages + 1) * task.chunk if isinstance(task, OwnErrors) else max(flight, 1)
@@ -81,6 +87,9 @@ def _check_past(system: System, first: int, longest: int) -> list[str]:
     window = max((memory.frames for memory in windows(model)), default=0)
     if longest < window:
         warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
+    span = max((one.span for m in model.modules() if isinstance(m, Gist) and m.gate is not None for one in m.maps), default=0)
+    if longest < span:
+        warnings.append(f"training shows at most {longest} frames of the past, the gist spans {span:g}: train on longer clips")
     if system.reach and not system.anchor:
         raise UserError("reach says how old an anchor may be, and there is none; set anchor to 1, or reach to 0")
     if system.anchor > system.frames:
@@ -93,7 +102,8 @@ def _check_past(system: System, first: int, longest: int) -> list[str]:
             warnings.append(f"training shows {longest} frames of the past, {newest} are channels: train on longer clips")
         if anchor > first and not system.reach:
             raise UserError(f"an anchor of {anchor} is longer than the {first} frames a clip begins with; set it to {first}")
-        if not model.keeping and getattr(system.objective, "context_noise", False):
+        told = model.keeping or (model.local is not None and model.local.told)
+        if not told and getattr(system.objective, "context_noise", False):
             raise UserError("context noise is told through what a memory keeps, and nothing is kept; set context_noise to 0")
     return warnings
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unspool import flops, store
 from unspool.explain.check import check, windows
+from unspool.memory import Gist
 from unspool.model import VideoModel, VideoTransformer
 from unspool.schedule import Plan
 from unspool.system import System
@@ -95,6 +96,7 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "window": {
             "frames": window, "seconds": window / fps, "reach_frames": sum(memory.frames for memory in windows(model)),
             "newest": 0 if columns is None else columns["newest"], "anchor": 0 if columns is None else columns["anchor"],
+            "overlap": plan.redo, "gist": any(isinstance(part, Gist) for part in model.modules()),
             "reach": system.reach, "clip_frames": system.frames, "clip_seconds": system.frames / fps, "fps": fps,
         },
         "first_frame": {"denoise_calls": first_calls, "flops": first_calls * denoise.total},

@@ -144,6 +144,10 @@ def _sight(window: dict[str, Any]) -> str:
         parts.append(f"the {window['newest']} newest frames beside")
     if window["anchor"]:
         parts.append(f"the first {window['anchor']} of the video beside, for ever")
+    if window["overlap"]:
+        parts.append(f"the {window['overlap']} frames of the chunk before that it makes again")
+    if window["gist"]:
+        parts.append("a gist of all before")
     return "; ".join(parts)
 
 

@@ -27,8 +27,8 @@ class Map(NamedTuple):
     span: float
 
 
-MAPS = (Map(8, 6), Map(8, 192), Map(2, 48))
-"""The last chunk and the scene in full, and what happens in between in outline."""
+MAPS = (Map(8, 6), Map(8, 18), Map(2, 18))
+"""The last chunk in full, and three of them in full and in outline: no longer than training clips are."""
 
 
 @final

@@ -92,7 +92,7 @@ class Block(nn.Module):
 
     def _parts(self, mods: Tensor) -> list[Part]:
         """mods (..., F, parts, 3, D) -> for each memory, then the MLP: shift, scale, gate, each (..., F, 1, D)."""
-        mine = mods[..., -len(self.bias) :, :, :] + self.bias.to(mods)
+        mine = torch.cat([mods[..., : len(self.memories), :, :], mods[..., -1:, :, :]], -3) + self.bias.to(mods)
         return [Part(*part.unbind(-2)) for part in mine[..., None, :, :, :].unbind(-3)]
 
     def _enter(self, x: Tokens, part: Part) -> Tokens:
@@ -161,7 +161,8 @@ class VideoTransformer(VideoModel):
         nn.init.zeros_(self.leave.bias)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        return [p for block in self.blocks for p in block.parameters() if p.dim() == 2]
+        """Not what is one row a map, a gate or a place: its steps would all be of one size."""
+        return [p for block in self.blocks for p in block.parameters() if p.dim() == 2 and min(p.shape) >= 16]
 
     # -- the three verbs ------------------------------------------------------------------------------------------------
 

@@ -22,11 +22,13 @@ from unspool.types import Clip, State, Video
 
 
 class Entry(NamedTuple):
-    """clip: the true clips drawn; made (B, T, ...): what was made of them, context first; chunks: how many of these to stand
-    behind; weight (B,): 1 where the rollout still tracks its clip there, else 0."""
+    """clip: the true clips drawn; made (B, T, ...): what was shown of them, context first; remembered (B, T - overlap, ...):
+    what the state took in meanwhile; chunks: how many of these to stand behind; weight (B,): 1 where the rollout still tracks
+    its clip there, else 0."""
 
     clip: Clip
     made: Video
+    remembered: Video
     chunks: int
     weight: Tensor
 
@@ -39,26 +41,28 @@ class Buffer:
     def __init__(self, size: int = 64, depth: int = 3, steps: int = 4, share: float = 1 / 8) -> None:
         self.size, self.depth, self.steps, self.share = size, depth, steps, share
         self.kept: dict[str, Tensor] = {}
-        self.count = 0
+        self.count = self.puts = 0
 
     def put(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int) -> None:
         """Roll out the first clips of the batch and keep them."""
         rows = max(1, round(self.share * len(key)))
         clip, key = Clip(*(None if leaf is None else leaf[:rows] for leaf in clip)), key[:rows]  # type: ignore[arg-type]
-        made = self._rollout(model, blend, clip, key, chunk, overlap)
-        fresh = {"true": clip.frames, "made": made, "tracked": tracked(clip.frames, made, chunk, overlap)}
+        made, remembered = self._rollout(model, blend, clip, key, chunk, overlap)
+        fresh = {"true": clip.frames, "made": made, "remembered": remembered}
+        fresh["tracked"] = tracked(clip.frames, made, chunk, overlap)
         fresh |= {name: leaf for name in ("control", "first", "valid") if (leaf := getattr(clip, name)) is not None}
+        if any(name not in self.kept or self.kept[name].shape[1:] != leaf.shape[1:] for name, leaf in fresh.items()):
+            self.kept = {name: leaf.new_zeros(self.size, *leaf.shape[1:]) for name, leaf in fresh.items()}
+            self.count = 0  # the first, or of other settings than those before
         slots = (self.count + torch.arange(rows)) % self.size
         for name, leaf in fresh.items():
-            if name not in self.kept or self.kept[name].device != leaf.device:
-                self.kept[name] = leaf.new_zeros(self.size, *leaf.shape[1:])
             if not leaf.is_meta:  # shapes alone, when FLOPs are counted
                 self.kept[name][slots.to(leaf.device)] = leaf
-        self.count += 0 if made.is_meta else rows
+        self.count, self.puts = self.count + rows, self.puts + 1
 
     def draw(self, batch: int, key: Tensor) -> Entry:
         """As many rollouts, those first that track their clips for so many chunks; the number of chunks goes round."""
-        chunks = self.count % self.depth + 1
+        chunks = (self.depth + 1) // 2 if key.is_meta else (self.puts - 1) % self.depth + 1
         held = min(max(self.count, 1), self.size)
         follows = self.kept["tracked"][:held] >= chunks
         order = rng.uniform(key[:1], held)[0] + follows
@@ -66,17 +70,21 @@ class Buffer:
         rows = rows[torch.arange(batch, device=rows.device) % len(rows)]
         kept = {name: leaf[:held][rows] for name, leaf in self.kept.items()}
         clip = Clip(kept["true"], kept.get("control"), kept.get("first"), kept.get("valid"))
-        return Entry(clip, kept["made"], chunks, follows[rows].float())
+        return Entry(clip, kept["made"], kept["remembered"], chunks, follows[rows].float())
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {**self.kept, "count": torch.tensor(self.count)}
+        return {**self.kept, "count": torch.tensor([self.count, self.puts])}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Of a run without a buffer there are none: this one then begins empty."""
         self.kept = {name: leaf for name, leaf in tensors.items() if name != "count"}
-        self.count = int(tensors["count"])
+        self.count, self.puts = tensors["count"].tolist() if "count" in tensors else (0, 0)
 
     @torch.no_grad()
-    def _rollout(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int) -> Video:
+    def _rollout(
+        self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int
+    ) -> tuple[Video, Video]:
+        """What is shown, context first, and what is remembered."""
         context, control = clip.frames[:, :overlap], clip.control
         state: State = beginning(model, clip, rng.fold(key, 6))
         state = {**state, "seed": rng.fold(key, 6)}
@@ -88,10 +96,11 @@ class Buffer:
             return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=control.shape[1] - 1)]
 
         rollout = Rollout(state, context, context[:, :0], {})
-        made = stream(
+        parts = list(stream(
             model, blend, plan, rollout, frames=self.depth * chunk, controls=None if control is None else told
-        )  # fmt: skip
-        return torch.cat([context, *(part.frames.to(context) for part in made)], 1)
+        ))  # fmt: skip
+        remembered = [part.remembered.to(context) for part in parts if part.remembered is not None]
+        return torch.cat([context, *(part.frames.to(context) for part in parts)], 1), torch.cat(remembered, 1)
 
 
 def tracked(true: Video, made: Video, chunk: int, overlap: int) -> Tensor:

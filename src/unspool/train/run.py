@@ -23,7 +23,7 @@ import torch
 
 from unspool import __version__, flops, store
 from unspool.data import Clips, ClipSource
-from unspool.system import System
+from unspool.system import Stateful, System
 from unspool.types import Clip
 
 
@@ -104,15 +104,17 @@ COUNTED = 16
 """Clips that FLOPs are counted on."""
 
 
-def flops_per_clip(system: System) -> flops.Flops:
-    """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone: of a batch of
-    `COUNTED`, of which an objective may roll out a share."""
+def flops_per_clip(system: System, batch: int = COUNTED) -> flops.Flops:
+    """Multiplications and additions of one training step on one clip, both passes, counted on shapes alone. batch: clips of a
+    step, of which an objective may roll out a share."""
     model, objective = flops.on_meta(system.model).train(), copy.deepcopy(system.objective)
-    first = torch.empty(COUNTED, system.anchor, *model.shape, device="meta") if system.reach else None
-    clip = Clip(torch.empty(COUNTED, system.frames, *model.shape, device="meta"), first=first)
+    if isinstance(objective, Stateful):
+        objective.load_state_dict({})
+    first = torch.empty(batch, system.anchor, *model.shape, device="meta") if system.reach else None
+    clip = Clip(torch.empty(batch, system.frames, *model.shape, device="meta"), first=first)
 
     def step() -> None:
-        for loss in objective(model, system.blend, clip, torch.zeros(COUNTED, dtype=torch.int64, device="meta")):
+        for loss in objective(model, system.blend, clip, torch.zeros(batch, dtype=torch.int64, device="meta")):
             loss.value.backward()
 
-    return flops.Flops(*(part // COUNTED for part in flops.count(step)))
+    return flops.Flops(*(part // batch for part in flops.count(step)))

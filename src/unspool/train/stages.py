@@ -5,7 +5,7 @@ update after each stage (recursive alpha diffusion, 2024, after LGC-VD, 2306.025
         clean  = frames[k n : k n + overlap + n]                       # the true overlap, though it is given as made
         x      = blend(clean, noise, level)
         v      = model(x, level | known: the overlap as made, state: all that was made before)
-        loss   = |v - velocity(clean, noise)|;  backward, step
+        loss   = |v - velocity(clean, noise)|^2;  backward, step
         made   = detached one-step estimate of the clean chunk
 """
 
@@ -33,7 +33,7 @@ Estimate = Literal["truth", "blend", "noise"]
 
 class Mix(NamedTuple):
     """What a clip is asked for, as shares: to go on behind the overlap, to begin from nothing, to fill between its ends, to
-    make the frames around a random pair (LGC-VD: 0.45, 0.40, 0.05, 0.10)."""
+    make the frames around a random pair, one of which may be missing (LGC-VD: 0.45, 0.40, 0.05, 0.10)."""
 
     prediction: float = 1.0
     unconditional: float = 0.0
@@ -85,15 +85,17 @@ class Stages:
         return self.overlap + self.chunk
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
-        self._check(blend, clip)
+        self.check(blend, clip.frames.shape[1])
         state = empty = beginning(model, clip, key)
         task = _tasks(self.mix, rng.uniform(rng.fold(key, 8), 1)[:, 0])
         made = history = clip.frames[:, :0]
         for k in range(self.stages):
             own, first = rng.fold(key, 16 + k), k * self.chunk
             true = clip.frames[:, first : first + self.flight]
+            if k and self.carry:  # behind something made, as in use; LGC-VD's code keeps the task
+                task = torch.where(task == 1, 0, task)
             known = self._known(task, true, made[:, self.chunk :] if k else true[:, : self.overlap], own)
-            clean = true if self.corrective or not k else torch.cat([made[:, self.chunk :], true[:, self.overlap :]], 1)
+            clean = self._target(task, true, made[:, self.chunk :] if k else true)
             history = made[:, : self.chunk]
             stage = self._noised(blend, Stage(clean, known, history, None, first - history.shape[1]), own)
             loss, guess, after = self._learn(model, blend, stage, state if self.carry else empty, clip, own)
@@ -114,22 +116,33 @@ class Stages:
         """Roll out some of the clips; learn a chunk behind as many chunks of older rollouts, where these still track theirs."""
         buffer.put(model, blend, clip, key, self.chunk, self.overlap)
         entry: Entry = buffer.draw(len(key), rng.fold(key, 9))
+        if not key.is_meta and not entry.weight.any():
+            return  # nothing tracks its clip so far
         at, clip = entry.chunks * self.chunk, entry.clip
         own = rng.fold(key, 10)
         with torch.no_grad():
             before = at - self.chunk
             told = None if clip.control is None else clip.control[:, :before]
-            state = model.remember(entry.made[:, :before], beginning(model, clip, own), control=told)
-        known = self._known(torch.zeros_like(key), entry.made, entry.made[:, at : at + self.overlap], own)
-        stage = Stage(clip.frames[:, at : at + self.flight], known, entry.made[:, before:at], None, before)
+            state = model.remember(entry.remembered[:, :before], beginning(model, clip, own), control=told)
+        task, true = torch.zeros_like(key), clip.frames[:, at : at + self.flight]
+        overlap = entry.made[:, at : at + self.overlap]
+        known = self._known(task, true, overlap, own)
+        stage = Stage(self._target(task, true, overlap), known, entry.remembered[:, before:at], None, before)
         loss, _, _ = self._learn(model, blend, self._noised(blend, stage, own), state, clip, own, entry.weight)
         yield loss._replace(logs={"rollout": loss.value.detach(), "tracked": entry.weight.mean()})
+
+    def _target(self, task: Tensor, true: Video, overlap: Video) -> Video:
+        """The true chunk; not corrective: with the overlap as it was made, where the task is to go on behind it."""
+        if self.corrective:
+            return true
+        made = torch.cat([overlap[:, : self.overlap].to(true), true[:, self.overlap :]], 1)
+        return torch.where((task == 0)[:, None, None, None, None], made, true)
 
     def _known(self, task: Tensor, true: Video, overlap: Video, key: Tensor) -> Known:
         """The `overlap` frames that each clip of the batch is told of, by its task."""
         n, last = self.overlap, self.flight - 1
         column = torch.arange(n, device=task.device).expand(len(task), -1)
-        places = rng.uniform(rng.fold(key, 11), self.flight).argsort(1)[:, :n].sort(1).values
+        places = rng.uniform(rng.fold(key, 11), self.flight).argsort(1)[:, :n] - 1  # LGC-VD's: one may be missing
         ends = torch.where(column < (n + 1) // 2, column, last - (n - 1 - column))
         position = torch.stack([column, torch.full_like(column, -1), ends, places], 1)
         position = position[torch.arange(len(task), device=task.device), task]
@@ -170,10 +183,13 @@ class Stages:
         guess = noise - velocity if self.estimate == "noise" else blend.clean(x, velocity, level)
         return Loss(value, {"loss": value.detach()}), guess.detach().to(x), after
 
-    def _check(self, blend: Blend, clip: Clip) -> None:
+    def check(self, blend: Blend, frames: int) -> None:
+        """Raises UserError for clips of another length than the stages, and for settings that do not go together."""
         wanted = self.overlap + self.stages * self.chunk
-        if clip.frames.shape[1] != wanted:
-            raise UserError(f"{self.stages} stages of {self.chunk} frames want clips of {wanted}, not {clip.frames.shape[1]}")
+        if frames != wanted:
+            raise UserError(f"{self.stages} stages of {self.chunk} frames want clips of {wanted}, not {frames}")
+        if self.buffer is not None and self.buffer.depth >= self.stages:
+            raise UserError(f"a clip of {self.stages} stages holds no chunk behind {self.buffer.depth}; take fewer rollouts")
         if self.estimate == "noise" and not isinstance(blend, AlphaBlend):
             raise UserError("the estimate noise - v is of the alpha blend; use the estimate 'blend'")
 

@@ -338,7 +338,7 @@ def test_a_page_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     nothing = dict.fromkeys(("memory", "needle", "probes", "foretold"))
     results = fabricated(controls=()) | {"segments": {}, "horizon": {}, **nothing}
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
+        patched.setattr(Path, "write_bytes", full)
         with pytest.raises(UserError, match="No space left"):
             write_comparison(results, {}, b"", path)
     assert path.read_text() == "the page before" and [*tmp_path.iterdir()] == [path]

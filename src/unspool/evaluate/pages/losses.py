@@ -20,7 +20,8 @@ def draw_losses(noted: Sequence[Mapping[str, float]], theme: Theme = LIGHT) -> b
     if len(steps) < 2:
         return None
     last = {name for line in noted for name in line}
-    names = ["loss", *sorted(name for name in last if name.startswith("stage_") or name == "rollout")]
+    stages = (name for name in last if name.startswith("stage_") or name == "rollout")
+    names = ["loss", *sorted(stages, key=lambda name: (name == "rollout", len(name), name))]
     names = names[1:] if len(names) > 1 else names  # with stages, `loss` is the last of them again
     figure = canvas(0.6 + 2.1 * len(names), theme)
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
