@@ -17,7 +17,7 @@ from unspool.blend import Blend
 from unspool.model.video import VideoModel
 from unspool.rollout import Rollout, stream
 from unspool.schedule import Staircase
-from unspool.train.objectives import beginning
+from unspool.train.objectives import beginning, controls_of
 from unspool.types import Clip, State, Video
 
 
@@ -85,20 +85,13 @@ class Buffer:
         self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int
     ) -> tuple[Video, Video]:
         """What is shown, context first, and what is remembered."""
-        context, control = clip.frames[:, :overlap], clip.control
+        context = clip.frames[:, :overlap]
         state: State = beginning(model, clip, rng.fold(key, 6))
         state = {**state, "seed": rng.fold(key, 6)}
         plan = Staircase(self.steps, chunk, redo=overlap).plan()
-
-        def told(at: Tensor, frames: int) -> Tensor:
-            assert control is not None
-            columns = (at - state["at"])[:, None] + torch.arange(frames, device=at.device)
-            return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=control.shape[1] - 1)]
-
         rollout = Rollout(state, context, context[:, :0], {})
-        parts = list(stream(
-            model, blend, plan, rollout, frames=self.depth * chunk, controls=None if control is None else told
-        ))  # fmt: skip
+        controls = controls_of(clip.control, state["at"])
+        parts = list(stream(model, blend, plan, rollout, frames=self.depth * chunk, controls=controls))
         remembered = [part.remembered.to(context) for part in parts if part.remembered is not None]
         return torch.cat([context, *(part.frames.to(context) for part in parts)], 1), torch.cat(remembered, 1)
 

@@ -3,7 +3,7 @@ backward, clip and step. key (B,) int64 is a pure function of (seed, global samp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import final
 
@@ -67,17 +67,10 @@ class OwnErrors:
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         clip, key, state = self._entered(model, clip, key)
-        control = clip.control
-
-        def told(at: Tensor, frames: int) -> Tensor:
-            assert control is not None
-            columns = (at - state["at"])[:, None] + torch.arange(frames, device=at.device)
-            return control[torch.arange(len(at), device=at.device)[:, None], columns]
-
         plan = Staircase(self.steps, self.chunk).plan()
         rollout = Rollout({**state, "seed": rng.fold(key, 6)}, clip.frames[:, :0], clip.frames[:, :0], {})
         made = stream(
-            model, blend, plan, rollout, frames=self.stages * self.chunk, controls=None if control is None else told
+            model, blend, plan, rollout, frames=self.stages * self.chunk, controls=controls_of(clip.control, state["at"])
         )  # fmt: skip
         own = torch.cat([chunk.frames for chunk in made], 1)
         true = clip.frames[:, : own.shape[1]]
@@ -152,6 +145,19 @@ def _joined(states: list[State]) -> State:
         name: torch.cat([state[name] for state in states]) if isinstance(leaf, Tensor) else _joined([s[name] for s in states])
         for name, leaf in first.items()
     }
+
+
+def controls_of(control: Tensor | None, begun: Tensor) -> Callable[[Tensor, int], Tensor] | None:
+    """Actions (B, T, K) of clips that begin at the absolute frames `begun` (B,), as `stream` asks for them; past their end the
+    last one is held. None where there are none."""
+    if control is None:
+        return None
+
+    def told(at: Tensor, frames: int) -> Tensor:
+        columns = (at - begun)[:, None] + torch.arange(frames, device=at.device)
+        return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=control.shape[1] - 1)]
+
+    return told
 
 
 def beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:

@@ -88,14 +88,14 @@ class Stages:
         self.check(blend, clip.frames.shape[1])
         state = empty = beginning(model, clip, key)
         task = _tasks(self.mix, rng.uniform(rng.fold(key, 8), 1)[:, 0])
-        made = history = clip.frames[:, :0]
+        made = clip.frames[:, :0]
         for k in range(self.stages):
             own, first = rng.fold(key, 16 + k), k * self.chunk
             true = clip.frames[:, first : first + self.flight]
             if k and self.carry:  # behind something made, as in use; LGC-VD's code keeps the task
                 task = torch.where(task == 1, 0, task)
-            known = self._known(task, true, made[:, self.chunk :] if k else true[:, : self.overlap], own)
-            clean = self._target(task, true, made[:, self.chunk :] if k else true)
+            overlap = made[:, self.chunk :] if k else true[:, : self.overlap]
+            clean, known = self._target(task, true, overlap), self._known(task, true, overlap, own)
             history = made[:, : self.chunk]
             stage = self._noised(blend, Stage(clean, known, history, None, first - history.shape[1]), own)
             loss, guess, after = self._learn(model, blend, stage, state if self.carry else empty, clip, own)
@@ -135,7 +135,7 @@ class Stages:
         """The true chunk; not corrective: with the overlap as it was made, where the task is to go on behind it."""
         if self.corrective:
             return true
-        made = torch.cat([overlap[:, : self.overlap].to(true), true[:, self.overlap :]], 1)
+        made = torch.cat([overlap.to(true), true[:, self.overlap :]], 1)
         return torch.where((task == 0)[:, None, None, None, None], made, true)
 
     def _known(self, task: Tensor, true: Video, overlap: Video, key: Tensor) -> Known:
