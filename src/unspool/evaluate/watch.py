@@ -5,7 +5,10 @@ Frames come in blocks and each is looked at once, so that memory does not grow w
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import final
 
 import numpy as np
@@ -88,6 +91,7 @@ class Watch:
                 scored = score_futures(made, real)
                 self._add(score=scored.score, diversity=scored.diversity)
         self.done += made.shape[1]
+        _give_back()
 
     @property
     def kept(self) -> np.ndarray:
@@ -144,6 +148,14 @@ class Watch:
                 del self._windows[start]
         at = [t - first for t in self._shown if first <= t < first + count]
         self._kept.append(made[:2, at].copy())
+
+
+def _give_back() -> None:
+    """Free memory to the system, a thousandth of the time of a block: glibc keeps the holes between small blocks, as much as
+    the frames themselves take up (864 MB instead of 354 after 3 572 frames of 8 futures). Elsewhere nothing happens."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_blocks(parts: Iterator[np.ndarray], axis: int, block: int = BLOCK) -> Iterator[np.ndarray]:
