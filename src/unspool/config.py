@@ -69,11 +69,12 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run is made of, checked."""
+    """Everything that a run is made of, checked. codec: the run of a trained one, instead of the recipe's."""
 
     recipe: str
     arguments: dict[str, Any]
     data: str | None
+    codec: str | None
     train: TrainOptions
     rollout: RolloutOptions
 
@@ -81,8 +82,8 @@ class Settings:
         """As config.yaml holds it: what `resolve` takes."""
         sections = {"train": dataclasses.asdict(self.train), "rollout": dataclasses.asdict(self.rollout)}
         given = {name: {k: v for k, v in section.items() if v is not None} for name, section in sections.items()}
-        data = {} if self.data is None else {"data": self.data}
-        return plain({"recipe": self.recipe, **data, **self.arguments, **given})
+        named = {name: where for name, where in (("data", self.data), ("codec", self.codec)) if where is not None}
+        return plain({"recipe": self.recipe, **named, **self.arguments, **given})
 
     def build(self) -> System:
         """The system, its weights drawn under the training seed."""
@@ -134,7 +135,7 @@ def resolve(recipe: str | None, *layers: Mapping[str, Any]) -> Settings:
     for layer in layers:
         given |= dotted(layer)
     named = given.pop("recipe", None)
-    data = given.pop("data", None)
+    data, codec = (None if (where := given.pop(name, None)) is None else str(where) for name in ("data", "codec"))
     recipe = recipe or named
     if not recipe:
         raise UserError(f"name a recipe: {', '.join(recipes.RECIPES)}, or one of your own as my_recipe.py:recipe")
@@ -145,7 +146,7 @@ def resolve(recipe: str | None, *layers: Mapping[str, Any]) -> Settings:
         section, _, key = name.rpartition(".")
         sections[section][key] = value
     train, rollout = TrainOptions(**sections["train"]), RolloutOptions(**sections["rollout"])
-    return Settings(recipe, sections[""], None if data is None else str(data), train, rollout)
+    return Settings(recipe, sections[""], data, codec, train, rollout)
 
 
 def build(recipe: str, arguments: Mapping[str, Any]) -> System:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from unspool import hub, sampling, store
-from unspool.codec import Causal, Codec, Pixels, build_codec, load_codec
+from unspool.codec import Codec, Pixels, load_codec
 from unspool.codec.trained import find_codec, is_codec
 from unspool.data.episodes import EpisodeSet
 from unspool.data.prepare import Encoder, Preparation, Progress, prepare
-from unspool.data.shards import CODEC, Manifest, Shards
+from unspool.data.shards import Manifest
 from unspool.errors import UserError
-from unspool.system import System
-from unspool.train.loop import load_weights, to_video
+from unspool.train.loop import to_video
 
 SIZE = 64
 
@@ -44,34 +41,6 @@ def run(found: EpisodeSet, out: Path, how: Preparation, report: Callable[[Progre
     if not found.episodes and not found.skipped:
         raise UserError(f"{found.root} holds no video and no episode; add some, or check the path")
     return prepare(found, out, how, report)
-
-
-def with_codec(system: System, data: Shards) -> System:
-    """The system on the codec that its data was encoded with: its own kind with other weights, or one that was trained.
-
-    Raises UserError where the model is of another shape, and for a codec that rollouts cannot go through.
-    """
-    told = data.manifest.settings["codec"]
-    if told["options"]:
-        codec = build_codec(told["options"], data.name)
-        if isinstance(codec, Causal):
-            raise UserError("a codec that joins frames cannot be rolled out through yet: prepare with --codec.kind frames")
-        system = replace(system, codec=codec)
-    tensors = store.load_tensors(data.root / CODEC)[0]
-    names = {name: p.shape for name, p in system.codec.named_parameters()}
-    if system.model.shape != data.shape or names != {name: t.shape for name, t in tensors.items()}:
-        shape, mine = (" x ".join(map(str, s)) for s in (data.shape, system.model.shape))
-        fix = f"choose --components {data.shape[0]}, --resolution {data.manifest.settings['size']} and the codec's own settings"
-        raise UserError(f"{data.name} holds latents of {told['name']}, {shape}, and this model takes {mine}: {fix}")
-    load_weights(cast(nn.Module, system.codec), tensors, data.root)
-    return system
-
-
-def check_codec(system: System, data: Shards) -> None:
-    """Raises UserError where weights that were loaded into the system brought another codec than that of the data."""
-    tensors = store.load_tensors(data.root / CODEC)[0]
-    if not all(torch.equal(p.cpu(), tensors[name]) for name, p in system.codec.named_parameters()):
-        raise UserError(f"{data.name} was encoded with another codec than these weights know; prepare it with theirs")
 
 
 def _encoder(name: str) -> tuple[Encoder, int]:

@@ -14,14 +14,13 @@ from warnings import warn
 import numpy as np
 import torch
 
-from unspool import config, hub, sampling, store
+from unspool import config, encoding, hub, sampling, store
 from unspool.codec import CodecOptions
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
 from unspool.data.shards import Shards
 from unspool.errors import UserError
 from unspool.explain import check
-from unspool.preparation import check_codec, with_codec
 from unspool.system import System
 from unspool.train import loop
 from unspool.train.codec import SQUARE, TRAINING, CodecJob
@@ -138,20 +137,20 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     warnings = check(system)
     assert settings.data is not None
     data = open_source(settings.data, sampling.picture_size(system)[0], "train", decoded, pad=options.pad)
-    encoded = isinstance(data, Shards) and data.manifest.settings["codec"] is not None
-    if isinstance(data, Shards) and encoded:
-        system = with_codec(system, data)
-    if job.init:
-        source = hub.find(job.init)
+    source = hub.find(job.init) if job.init else None
+    if source is not None and settings.codec and source.config.get("codec"):
+        raise UserError(f"{job.init} brings its own codec: leave --codec away")
+    begun = store.read_json(job.resume / "config.json") if job.resume else source and source.config
+    system = encoding.choose(system, settings.codec, begun, data)
+    if source is not None:
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
     held_out = held_out_of(settings.data, system, sampling.picture_size(system)[0], "seen", options.pad, decoded)
     if isinstance(held_out, str):
         warnings.append(held_out)
-    if isinstance(data, Shards) and encoded:
-        check_codec(system, data)
-    elif not job.init and job.resume is None:
+    encoding.check_codec(system, data)
+    if begun is None and not encoding.is_encoded(data):
         system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed).frames))
     if isinstance(data, Shards):
         warnings += too_little(data.frames, system)
@@ -181,7 +180,7 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
     saved = config.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,
-        "rollout": rollout, "data": settings.data, "train": asdict(options), **_codec_of(data),
+        "rollout": rollout, "data": settings.data, "train": asdict(options), **encoding.told_of(system.codec),
     })  # fmt: skip
 
     conduct(
@@ -251,12 +250,6 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     rows = {"real": clip[2:]} | {f"seed {k}": video for k, video in enumerate(made)}
     picture = contact_sheet(rows, clip[:2], float(getattr(source, "fps", 30)))
     store.write_aside(path, lambda aside: picture.save(aside, format="png"))
-
-
-def _codec_of(data: ClipSource) -> dict[str, Any]:
-    """The options of the trained codec that the data was encoded with, for the checkpoint: the recipe does not know it."""
-    told = data.manifest.settings["codec"] if isinstance(data, Shards) else None
-    return {"codec": told["options"]} if told and told["options"] else {}
 
 
 def _check_actions(system: System, data: ClipSource) -> None:

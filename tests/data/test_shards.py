@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from unspool import config, hub, preparation, sampling, store, training
+from unspool import config, encoding, hub, preparation, sampling, store, training
 from unspool.codec import load_codec
 from unspool.data.folder import open_folder
 from unspool.data.layouts import open_episodes
@@ -132,7 +132,7 @@ def test_latents_bring_their_codec(recording: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         next(prepared.system.codec.parameters()).add_(1)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="another codec"):
-        preparation.check_codec(prepared.system, source)
+        encoding.check_codec(prepared.system, source)
 
 
 def test_a_trained_codec_goes_with_its_latents(recording: Path, tmp_path: Path) -> None:

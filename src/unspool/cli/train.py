@@ -24,7 +24,8 @@ EXAMPLES = (
     "unspool train --out runs/duel --resume latest",
     "unspool train frame-by-frame --size nano --data my_videos --out runs/mine --init runs/duel",
     "unspool train my_recipe.py:recipe --data duel --out runs/own",
-    "unspool train codec --data rooms --out runs/codec",
+    "unspool train codec --data duel --out runs/codec",
+    "unspool train frame-by-frame --data duel --codec runs/codec --components 16 --out runs/latents",
 )
 
 
@@ -40,12 +41,13 @@ def parser(argv: list[str]) -> Parser:
     if named is None and (out := _value(argv, "--out")):
         told = (settings_before(Path(out)) or {}) | told
     named = named or told.get("recipe")
-    if named == "codec" or (named is None and "codec" in told):
+    if named == "codec" or (named is None and isinstance(told.get("codec"), Mapping)):
         return _common(codec.parser())
     parser = _common(Parser("train", VERBS["train"], EXAMPLES))
     what = f"{', '.join(recipes.RECIPES)}, my_recipe.py:recipe, or codec"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=what)
     parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")
+    parser.add_argument("--codec", metavar="RUN", help="of `train codec`: work on its latents, not on those of the recipe")
     chosen = config.settings_of(str(named or "chunk-by-chunk"))
     parser.settings(f"settings of {named or 'chunk-by-chunk'}", (s for s in chosen if "." not in s.name))
     parser.settings("settings of training", (s for s in chosen if s.name.startswith("train.")))
@@ -88,16 +90,16 @@ def run(options: argparse.Namespace) -> None:
     if options.recipe == "codec":
         return codec.run(options)
     set_threads(options.threads)
-    data = {} if options.data is None else {"data": options.data}
+    named = {name: where for name in ("data", "codec") if (where := getattr(options, name)) is not None}
     job = training.plan(
-        options.recipe, options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
+        options.recipe, options.out, file=options.config, overrides={**options.overrides, **named}, resume=options.resume,
         init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
     )  # fmt: skip
     prepared = training.prepare(job, Tally("videos decoded"))
     for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
         print(note, file=sys.stderr)
-    named = {"loss": "loss", "held_out_loss": "held out"}
-    follow(options, job.settings.train, lambda report: training.run(prepared, report), named, digits=4)
+    figures = {"loss": "loss", "held_out_loss": "held out"}
+    follow(options, job.settings.train, lambda report: training.run(prepared, report), figures, digits=4)
 
 
 def follow(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from unspool.codec.patches import Patches
 from unspool.errors import UserError
 from unspool.types import State, Video
+
+if TYPE_CHECKING:
+    from unspool.codec.trained import CodecOptions
 
 STRIDE = 8
 """Pixels a side of one latent."""
@@ -107,6 +110,7 @@ class Autoencoder(nn.Module, ABC):
     It is as good as `Patches` before the first step of training. `groups` makes pictures (B, T, colours, H, W) of video.
     """
 
+    options: CodecOptions  # those it was built by
     controls = 0  # of a model the training loop asks for it; a codec is told of nothing but the frames
 
     def __init__(self, colours: int, channels: int, width: int, depth: int, back: bool) -> None:

@@ -31,9 +31,13 @@ class CodecOptions:
 
     def build(self) -> Frames | Causal:
         """An untrained codec."""
+        codec: Frames | Causal
         if self.kind == "frames":
-            return Frames(self.channels, self.width, self.depth)
-        return Causal(self.channels, self.width, self.depth, self.time)
+            codec = Frames(self.channels, self.width, self.depth)
+        else:
+            codec = Causal(self.channels, self.width, self.depth, self.time)
+        codec.options = self
+        return codec
 
 
 def load_codec(where: str | Path) -> Frames | Causal:
