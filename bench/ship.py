@@ -1,6 +1,7 @@
-"""Turn a finished run into a model that ships: bfloat16 weights, config and a card whose figures are read from files.
+"""Turn a finished run into a model or codec that ships: bfloat16 weights, config and a card whose figures are read from files.
 
     python bench/ship.py RUN src/unspool/shipped/NAME REPORT.json ...
+    python bench/ship.py RUN src/unspool/shipped/codec-NAME
 
 Each REPORT.json is what `unspool demo --model RUN ...` left, on seen or unseen combinations. No figure is typed by hand.
 """
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 
 from unspool import hub, store
+from unspool.codec import load_codec
+from unspool.codec.trained import find_codec, is_codec
 from unspool.evaluate import closing_table
 
 CARD = """---
@@ -49,6 +52,21 @@ The band is that of other real episodes of the same length; see `docs/results.md
 """
 
 
+CODEC = """---
+license: apache-2.0
+library_name: unspool
+---
+# {name}
+
+A codec of {parameters:,} parameters, {bytes:,} bytes: {channels} channels at an eighth of the resolution, frame by frame.
+Trained on nothing but the procedural world `{data}` at {resolution} pixels. `--codec {name}` puts it before a recipe.
+
+`{command}`:
+{hours:.2f} hours and {pflop:.3f} PFLOP on {hardware}, torch {torch}. After {step} steps, on held-out clips:
+{psnr:.2f} dB, sharpness {sharpness:.2f} of real.
+"""
+
+
 REPORT = """`{demo}`, {frames} frames:
 
 {verdict}
@@ -59,12 +77,29 @@ REPORT = """`{demo}`, {frames} frames:
 
 
 def main(run: Path, out: Path, *reports: Path) -> None:
+    if is_codec(run):
+        return ship_codec(run, out)
     checkpoint = hub.find(run)
     system = hub.load(checkpoint)
     hub.save_pretrained(system, out, checkpoint.config, torch.bfloat16)
     store.write_text(out / "README.md", card(system, run, [store.read_json(path) for path in reports], out))
     weight = (out / "model.safetensors").stat().st_size
     print(f"{out}: {weight:,} bytes")
+
+
+def ship_codec(run: Path, out: Path) -> None:
+    codec, config = load_codec(run), store.read_json(find_codec(run) / "config.json")
+    told, last = store.read_json(run / "run.json"), json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    store.save_tensors(out / "model.safetensors", {name: p.to(torch.bfloat16) for name, p in codec.named_parameters()})
+    store.write_json(out / "config.json", config)
+    job = told["jobs"][-1]
+    store.write_text(out / "README.md", CODEC.format(
+        name=out.name, parameters=sum(p.numel() for p in codec.parameters()), channels=codec.options.channels,
+        bytes=(out / "model.safetensors").stat().st_size, data=config["data"], resolution=config["resolution"],
+        command=shlex.join(told["jobs"][0]["argv"]).replace(str(run.parent), "runs"), hours=told["totals"]["hours"],
+        pflop=told["totals"]["flops"] / 1e15, hardware=f"{job['hardware']['cores']} cores of {job['hardware']['processor']}",
+        torch=job["versions"]["torch"], step=last["step"], psnr=last["held_out_psnr"], sharpness=last["held_out_sharpness"],
+    ))  # fmt: skip
 
 
 def jobs_of(run: Path) -> list[dict[str, Any]]:

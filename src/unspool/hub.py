@@ -24,13 +24,12 @@ import torch
 
 from unspool import config, recipes, store
 from unspool.codec import build_codec
-from unspool.codec.trained import is_codec
+from unspool.codec.trained import SHIPPED, is_codec
 from unspool.data.shards import MANIFEST
 from unspool.errors import UserError
 from unspool.system import System
 from unspool.train.loop import load_weights
 
-SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -84,7 +83,7 @@ def find(where: str | Path) -> Checkpoint:
 
 def shipped() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json") if not is_codec(path.parent))
 
 
 def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any) -> System:

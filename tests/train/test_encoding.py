@@ -56,6 +56,13 @@ def test_the_codec_goes_with_the_model(codec: Path, tmp_path: Path) -> None:
         assert np.concatenate([frames for frames, _ in futures], 1).shape == (1, 4, 32, 32, 3)
 
 
+def test_the_shipped_one_is_known_by_its_name(tmp_path: Path) -> None:
+    shape = {"resolution": 64, "components": 16, "frames": 4}
+    model = run(tmp_path / "model", codec="codec-duel-64", **shape)
+    assert same(hub.from_pretrained(model), Path("codec-duel-64"))
+    assert "codec-duel-64" not in hub.shipped()
+
+
 def test_it_is_refused_where_it_does_not_fit(codec: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="choose --components 4, --resolution 32"):
         run(tmp_path / "a", codec=str(codec), components=5)

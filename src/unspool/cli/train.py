@@ -25,7 +25,7 @@ EXAMPLES = (
     "unspool train frame-by-frame --size nano --data my_videos --out runs/mine --init runs/duel",
     "unspool train my_recipe.py:recipe --data duel --out runs/own",
     "unspool train codec --data duel --out runs/codec",
-    "unspool train frame-by-frame --data duel --codec runs/codec --components 16 --out runs/latents",
+    "unspool train frame-by-frame --data duel --codec codec-duel-64 --components 16 --out runs/latents",
 )
 
 
@@ -47,7 +47,7 @@ def parser(argv: list[str]) -> Parser:
     what = f"{', '.join(recipes.RECIPES)}, my_recipe.py:recipe, or codec"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=what)
     parser.add_argument("--init", metavar="MODEL", help="begin with this model's weights")
-    parser.add_argument("--codec", metavar="RUN", help="of `train codec`: work on its latents, not on those of the recipe")
+    parser.add_argument("--codec", metavar="RUN", help="of `train codec`, or codec-duel-64: work on its latents")
     chosen = config.settings_of(str(named or "chunk-by-chunk"))
     parser.settings(f"settings of {named or 'chunk-by-chunk'}", (s for s in chosen if "." not in s.name))
     parser.settings("settings of training", (s for s in chosen if s.name.startswith("train.")))

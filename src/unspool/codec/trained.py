@@ -16,6 +16,7 @@ from unspool.errors import UserError
 from unspool.types import Count
 
 FORMAT = 1
+SHIPPED = Path(__file__).parents[1] / "shipped"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ def build_codec(options: Any, where: str | Path) -> Frames | Causal:
 
 def is_codec(where: str | Path) -> bool:
     """Whether a folder is that of a trained codec, as far as its config.json says."""
-    path = Path(where)
-    config = (path / "checkpoints" / "last" if (path / "checkpoints").is_dir() else path) / "config.json"
+    config = _folder(where) / "config.json"
     if not config.is_file():
         return False
     told = store.read_json(config)
@@ -75,14 +75,23 @@ def is_codec(where: str | Path) -> bool:
 
 
 def find_codec(where: str | Path) -> Path:
-    """The folder that holds config.json and model.safetensors. Raises UserError when that is not a codec's."""
-    path = Path(where)
-    folder = path / "checkpoints" / "last" if (path / "checkpoints").is_dir() else path
+    """The folder that holds config.json and model.safetensors, of a run, a checkpoint or a shipped name. Raises UserError when
+    that is not a codec's."""
+    folder = path = _folder(where)
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise UserError(f"{path} holds no trained codec; give the run of `unspool train codec`")
+        known = sorted(found.parent.name for found in SHIPPED.glob("codec-*/config.json"))
+        raise UserError(f"{where} holds no trained codec; give the run of `unspool train codec`, or one of {', '.join(known)}")
     told = store.read_json(folder / "config.json")
     if not is_codec(path):
-        raise UserError(f"{path} holds a model, not a codec; give the run of `unspool train codec`")
+        raise UserError(f"{where} holds a model, not a codec; give the run of `unspool train codec`")
     if told.get("format") != FORMAT:
         raise UserError(f"{path} has format {told.get('format')}, this version reads {FORMAT}; install a newer unspool")
     return folder
+
+
+def _folder(where: str | Path) -> Path:
+    """What exists here wins over a shipped name."""
+    path = Path(where)
+    if not path.exists() and path.name == str(where) and (SHIPPED / path / "config.json").is_file():
+        return SHIPPED / path
+    return path / "checkpoints" / "last" if (path / "checkpoints").is_dir() else path
