@@ -138,16 +138,19 @@ class Independent:
 
     shift > 1 moves mass to high noise: level -> shift * level / (1 + (shift - 1) * level).
     clean: probability that a frame is given clean (level 0); such frames carry no loss (FAR uses 0.1).
+    least: no level is drawn below it. A network that predicts clean frames is asked for none below 1 / steps in use, and the
+    loss of its velocity weighs such levels by 1 / level^2.
     """
 
     chunk: int = 1
     shift: float = 1.0
     clean: float = 0.0
+    least: float = 0.0
 
     def __call__(self, key: Tensor, frames: int) -> Levels:
         count = -(-frames // self.chunk)
         u = rng.uniform(rng.fold(key, 0), count)
-        level = self.shift * u / (1 + (self.shift - 1) * u)
+        level = self.least + (1 - self.least) * self.shift * u / (1 + (self.shift - 1) * u)
         level = level.where(rng.uniform(rng.fold(key, 1), count) >= self.clean, 0.0)
         return level.repeat_interleave(self.chunk, dim=-1)[..., :frames]
 
