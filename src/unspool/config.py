@@ -59,7 +59,7 @@ class RolloutOptions:
 
 class Setting(NamedTuple):
     """name as typed; kind: its annotation; default: `inspect.Parameter.empty` where it must be given; means: in words, from the
-    docstring of the signature or of its module, where that says `name: words.`"""
+    docstring of the signature, of its module or of that one's package, where it says `name: words.`"""
 
     name: str
     kind: Any
@@ -115,7 +115,9 @@ def signature(function: Callable[..., Any], prefix: str = "") -> list[Setting]:
 
 
 def _meaning(function: Callable[..., Any], name: str) -> str:
-    for doc in (function.__doc__, getattr(sys.modules.get(function.__module__), "__doc__", None)):
+    package = function.__module__.rpartition(".")[0]
+    homes = (getattr(sys.modules.get(name), "__doc__", None) for name in (function.__module__, package))
+    for doc in (function.__doc__, *homes):
         if said := re.search(rf"\b{name}(?:, \w+)*: ([^.;]+)", " ".join((doc or "").split())):
             return said[1]
     return ""

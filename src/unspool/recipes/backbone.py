@@ -1,0 +1,62 @@
+"""What the recipes share: sizes, and one model and codec that they all begin from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from unspool.blend import Blend
+from unspool.codec import Codec, Patches, Pixels
+from unspool.context import Cached, Channels, Local
+from unspool.errors import UserError
+from unspool.memory import Memory, Window
+from unspool.model import Predict, VideoTransformer
+
+SizeName = Literal["nano", "mini", "tiny", "small", "base"]
+
+
+class Size(NamedTuple):
+    width: int
+    depth: int
+    heads: int
+
+
+SIZES: dict[str, Size] = {
+    "nano": Size(128, 2, 2),
+    "mini": Size(128, 6, 2),
+    "tiny": Size(192, 4, 3),
+    "small": Size(384, 8, 6),
+    "base": Size(768, 12, 12),
+}
+
+
+CODEC_PATCH = 8
+"""Pixels a side of the patches whose principal components are kept."""
+
+
+def backbone(
+    size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
+    channels: int, anchor: int, controls: int,
+    local: Local | None = None, gist: Callable[[int, int], Memory] | None = None, blend: Blend | None = None,
+) -> tuple[VideoTransformer, Codec]:  # fmt: skip
+    """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
+
+    components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves. gist: makes a second memory,
+    of a width and heads, for the block in the middle.
+    """
+    unit = CODEC_PATCH if components else 1
+    if resolution % patch or patch % unit:
+        fix = f"choose a multiple of {unit} that divides it" if unit > 1 else "choose one that does, such as 8 or 16"
+        raise UserError(f"patch {patch} does not fit resolution {resolution}; {fix}")
+    if components > 3 * CODEC_PATCH**2:
+        raise UserError(f"an 8 x 8 patch has {3 * CODEC_PATCH**2} components, not {components}; choose fewer")
+    width, depth, heads = SIZES[size]
+    shape = (components or 3, resolution // unit, resolution // unit)
+    memories: list[list[Memory]] = [[Window(width, heads, window)] for _ in range(depth)]
+    if gist is not None:
+        memories[depth // 2].append(gist(width, heads))
+    model = VideoTransformer(
+        shape, patch=patch // unit, width=width, chunk=chunk, predict=predict, controls=controls, memories=memories,
+        context=Channels(channels, anchor) if channels or anchor else Cached(), local=local, blend=blend,
+    )  # fmt: skip
+    return model, Patches(components, CODEC_PATCH) if components else Pixels()

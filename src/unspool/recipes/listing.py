@@ -1,0 +1,24 @@
+"""All recipes by the name that one types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unspool.recipes.alpha import alpha_context, alpha_context_published, lgc_vd
+from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
+from unspool.system import System
+
+Recipe = Callable[..., System]
+
+RECIPES: dict[str, Recipe] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        alpha_context,
+        alpha_context_published,
+        chunk_by_chunk,
+        diffusion_forcing,
+        frame_by_frame,
+        full_sequence,
+        lgc_vd,
+    )
+}
