@@ -245,3 +245,9 @@ def test_laws_are_pure_functions_of_the_key(law) -> None:
     whole = law(KEYS[:50], 8)
     assert torch.equal(law(KEYS[:50].flip(0), 8).flip(0), whole)
     assert torch.equal(law(KEYS[20:21], 8)[0], whole[20])
+
+
+def test_no_level_lies_below_the_least() -> None:
+    level = Independent(shift=3.0, least=0.2)(torch.arange(5000), 1)
+    assert level.min() >= 0.2 and level.min() < 0.21 and level.max() > 0.99
+    assert torch.allclose(level, 0.2 + 0.8 * Independent(shift=3.0)(torch.arange(5000), 1))

@@ -23,13 +23,14 @@ from unspool.solver import euler
 from unspool.system import Objective, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, scale_weights, video
 from unspool.train.loop import Trainer, TrainOptions, to_video
-from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
+from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing, wrong_by
 from unspool.types import Clip, Levels, State, Video
 
 KEY = torch.arange(4) * 1000
 OBJECTIVES: dict[str, Objective] = {
     "teacher forcing": TeacherForcing(2),
     "with context noise": TeacherForcing(2, 2, 0.3),
+    "of the clean frame": TeacherForcing(2, law=Independent(2, least=0.1), loss="clean"),
     "on its own errors": OwnErrors(2, 2, stages=1, steps=2, law=Independent(2, 3.0)),
     "full sequence": TeacherForcing(6, 2, law=Together()),
     "diffusion forcing": DiffusionForcing(0, Independent(2, clean=0.1)),
@@ -266,3 +267,17 @@ def test_a_hundred_steps_beat_a_frozen_video() -> None:
     frozen = float((held_out[:, 1:2] - truth).square().mean())
     mean = float((held_out.mean((0, 1), keepdim=True) - truth).square().mean())
     assert made < 0.25 * frozen and made < 0.5 * mean, (made, frozen, mean)
+
+
+def test_the_error_of_the_clean_frame_is_level_times_that_of_the_velocity() -> None:
+    """On the alpha blend, whatever the network says; and a perfect one is wrong by nothing."""
+    clean, noise, wrong = (torch.randn(2, 3, 4, 5, 5, dtype=torch.float64) for _ in range(3))
+    level = torch.rand(2, 3, dtype=torch.float64)
+    blend = AlphaBlend()
+    x, true = blend.blend(clean, noise, level), blend.target(clean, noise, level)
+    by_velocity = wrong_by(blend, "velocity", x, true + wrong, clean, noise, level)
+    by_clean = wrong_by(blend, "clean", x, true + wrong, clean, noise, level)
+    assert torch.allclose(by_velocity, wrong) and torch.allclose(by_clean, -level[..., None, None, None] * wrong)
+    for blend in (AlphaBlend(), Cosine()):
+        x, true = blend.blend(clean, noise, level), blend.target(clean, noise, level)
+        assert wrong_by(blend, "clean", x, true, clean, noise, level).abs().max() < 1e-9

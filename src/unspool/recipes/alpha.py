@@ -13,6 +13,7 @@ from unspool.schedule import Independent, Staircase
 from unspool.solver import euler
 from unspool.system import System
 from unspool.train.buffer import Buffer
+from unspool.train.objectives import Target
 from unspool.train.stages import LGC_VD, Estimate, Mix, Stages
 from unspool.types import Count, Natural, Positive, Share
 
@@ -32,12 +33,14 @@ def alpha_context(
     stages: Count = 4,
     estimate: Estimate = "blend",
     shift: Positive = 3.0,
+    least: Share = 0.1,
+    loss: Target = "clean",
     corrective: bool = True,
     rollouts: Natural = 0,
     context_noise: Share = 0.1,
     gist: bool = True,
     unconditional: Share = 0.1,
-    predict: Predict = "clean",
+    predict: Predict = "masked",
     controls: Natural = 0,
 ) -> System:
     """Recursive alpha diffusion, improved: chunks behind an overlap that they make again and a gist of all that was.
@@ -54,7 +57,7 @@ def alpha_context(
     )  # fmt: skip
     objective = Stages(
         chunk, overlap, stages, estimate, corrective=corrective, mix=Mix(1 - unconditional, unconditional),
-        context_noise=context_noise, law=Independent(overlap + chunk, shift),
+        context_noise=context_noise, loss=loss, law=Independent(overlap + chunk, shift, least=least),
         buffer=Buffer(depth=rollouts) if rollouts else None,
     )  # fmt: skip
     schedule = Staircase(steps, chunk, redo=overlap)

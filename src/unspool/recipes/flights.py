@@ -8,7 +8,7 @@ from unspool.recipes.backbone import SizeName, backbone
 from unspool.schedule import Independent, Staircase, Together
 from unspool.solver import euler
 from unspool.system import System
-from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
+from unspool.train.objectives import DiffusionForcing, OwnErrors, Target, TeacherForcing
 from unspool.types import Count, Natural, Positive, Share
 
 
@@ -57,6 +57,8 @@ def frame_by_frame(
     frames: Count = 14,
     reach: Natural = 128,
     shift: Positive = 1.0,
+    least: Share = 0.0,
+    loss: Target = "velocity",
     own: Natural = 3,
     own_steps: Count = 1,
     predict: Predict = "change",
@@ -71,8 +73,8 @@ def frame_by_frame(
     frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
     model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls)
-    law = Independent(1, shift)
-    objective = OwnErrors(1, 2, own, own_steps, law) if own else TeacherForcing(1, 2, law=law)
+    law = Independent(1, shift, least=least)
+    objective = OwnErrors(1, 2, own, own_steps, law, loss) if own else TeacherForcing(1, 2, law=law, loss=loss)
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -17,7 +17,11 @@ from unspool.model.video import VideoModel
 from unspool.rollout import Rollout, stream
 from unspool.schedule import Independent, Law, Staircase
 from unspool.system import Loss
-from unspool.types import Clip, State, Video
+from unspool.types import Clip, Levels, State, Video
+
+Target = Literal["velocity", "clean"]
+"""What the error is taken of. That of the clean frame is `level` times that of the velocity (alpha blend): low levels, where a
+velocity that is derived from a clean frame is wrong by the most, then count the least."""
 
 
 @final
@@ -33,6 +37,7 @@ class TeacherForcing:
     first: int = 2
     context_noise: float = 0.0
     law: Law = field(default_factory=Independent)
+    loss: Target = "velocity"
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         starts = tuple(range(self.first, clip.frames.shape[1] - self.chunk + 1, self.chunk))
@@ -43,7 +48,7 @@ class TeacherForcing:
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
         state = None if clip.first is None else beginning(model, clip, key)
         told = level if self.context_noise else None
-        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, noised, state, told)
+        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, self.loss, noised, state, told)
 
 
 @final
@@ -64,6 +69,7 @@ class OwnErrors:
     stages: int = 3
     steps: int = 1
     law: Law = field(default_factory=Independent)
+    loss: Target = "velocity"
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         clip, key, state = self._entered(model, clip, key)
@@ -77,7 +83,7 @@ class OwnErrors:
         share = rng.uniform(rng.fold(key, 7), 1)[..., None, None, None].to(true)
         own = true + share * (own.to(true) - true)
         starts = tuple(range(0, clip.frames.shape[1], self.chunk))
-        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, own, state, None)
+        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, self.loss, own, state, None)
 
     def _entered(self, model: VideoModel, clip: Clip, key: Tensor) -> tuple[Clip, Tensor, State]:
         """The part of each clip from a random place on, its key, and the state behind the true frames before; the order of the
@@ -117,14 +123,15 @@ class DiffusionForcing:
         if flight < 1:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
         state = None if clip.first is None else beginning(model, clip, key)
-        yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, clip.frames[:, : self.first], state, None)
+        history = clip.frames[:, : self.first]
+        yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, "velocity", history, state, None)
 
 
 def _denoising(
     model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...], flight: int, law: Law,
-    history: Video, state: State | None, history_level: Tensor | None,
+    loss: Target, history: Video, state: State | None, history_level: Tensor | None,
 ) -> Loss:  # fmt: skip
-    """Mean squared error of the velocity over the valid frames that carry noise; state: what lies before the clip and its
+    """Mean squared error over the valid frames that carry noise; state: what lies before the clip and its
     history."""
     columns = columns_of(starts, flight, clip.frames.device)
     target = clip.frames[:, columns]
@@ -132,10 +139,19 @@ def _denoising(
     level = law(rng.fold(key, 2), len(starts) * flight).unflatten(1, (len(starts), flight))
     x = blend.blend(target, noise, level)
     velocity, _ = model(history, x, level, starts, state, context_level=history_level, control=clip.control)
-    error = (velocity.float() - blend.target(target, noise, level)).square().mean((-1, -2, -3))
+    error = wrong_by(blend, loss, x, velocity.float(), target, noise, level).square().mean((-1, -2, -3))
     noisy = ((level > 0) if clip.valid is None else (level > 0) & clip.valid[:, columns]).float()
     value = (error * noisy).sum() / noisy.sum().clamp(min=1)
     return Loss(value, {"loss": value.detach()})
+
+
+def wrong_by(
+    blend: Blend, loss: Target, x: Video, velocity: Video, clean: Video, noise: Video, level: Levels
+) -> Video:  # fmt: skip
+    """The error of a velocity at x, which lies between `clean` and `noise`, or of the clean frame that it leads to."""
+    if loss == "clean":
+        return blend.clean(x, velocity, level) - clean
+    return velocity - blend.target(clean, noise, level)
 
 
 def _joined(states: list[State]) -> State:

@@ -25,7 +25,7 @@ from unspool.model.video import VideoModel
 from unspool.schedule import Law, Together
 from unspool.system import Loss
 from unspool.train.buffer import Buffer, Entry
-from unspool.train.objectives import beginning
+from unspool.train.objectives import Target, beginning, wrong_by
 from unspool.types import Clip, Known, State, Video
 
 Estimate = Literal["truth", "blend", "noise"]
@@ -65,7 +65,7 @@ class Stages:
     stage to stage, as in use; False: each stage remembers the last chunk alone (as published). corrective: the target holds
     the true overlap; False: the overlap as it was made, so that nothing is to be mended. mix: tasks. context_noise: history
     and known frames are noised to a level from (0, context_noise), told to the model. absolute: the loss is |.| rather than
-    its square. buffer: one more stage, behind real rollouts.
+    its square, of `loss`. buffer: one more stage, behind real rollouts.
     """
 
     chunk: int = 6
@@ -77,6 +77,7 @@ class Stages:
     mix: Mix = field(default_factory=Mix)
     context_noise: float = 0.0
     absolute: bool = False
+    loss: Target = "velocity"
     law: Law = field(default_factory=Together)
     buffer: Buffer | None = None
 
@@ -175,7 +176,7 @@ class Stages:
             control=None if clip.control is None else clip.control[:, span],
         )  # fmt: skip
         velocity = velocity[:, 0].float()
-        wrong = velocity - blend.target(stage.clean, noise, level)
+        wrong = wrong_by(blend, self.loss, x, velocity, stage.clean, noise, level)
         error = (wrong.abs() if self.absolute else wrong.square()).mean((-1, -2, -3))
         counts = torch.ones_like(error) if clip.valid is None else clip.valid[:, span][:, count:].to(error)
         counts = counts if weight is None else counts * weight[:, None]
