@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unspool.memory import Memory, Window
+from unspool.nn.rotary import rotate
 from unspool.testing import Banded, MakeMemory, assert_close, draw, memory_kit, scale_weights, young_state_is_a_small_one
 from unspool.testing.memory import past_is_remembered
 from unspool.types import Cond
@@ -14,14 +15,15 @@ WIDTH, HEADS, GRID = 32, 2, (2, 3)
 CPU = torch.device("cpu")
 
 
-def sized(frames: int) -> MakeMemory:
-    return lambda width: Window(width, HEADS, frames)
+def sized(frames: int, sink: int = 0) -> MakeMemory:
+    return lambda width: Window(width, HEADS, frames, sink)
 
 
-@pytest.mark.parametrize("frames", [1, 4, 16])
+@pytest.mark.parametrize(("frames", "sink"), [(1, 0), (4, 0), (16, 0), (4, 1), (2, 3), (0, 2)])
 @pytest.mark.parametrize("check", memory_kit, ids=lambda check: check.__name__)
-def test_kit(check, frames: int) -> None:
-    check(sized(frames))
+def test_kit(check, frames: int, sink: int) -> None:
+    if frames or check is not past_is_remembered:  # a sink alone holds the first frames, not the newest
+        check(sized(frames, sink))
 
 
 @pytest.mark.parametrize("check", [c for c in memory_kit if c is not past_is_remembered], ids=lambda check: check.__name__)
@@ -72,6 +74,50 @@ def test_scan_equals_banded_mask(first: int) -> None:
     slow = Memory.scan(Banded(window), clean, noisy, starts, None, *conds)
     for got, want in zip(window.scan(clean, noisy, starts, None, *conds)[:2], slow[:2], strict=True):
         assert_close(got, want)
+
+
+def by_hand(window: Window, clean: torch.Tensor, noisy: torch.Tensor, first: int = 0) -> torch.Tensor:
+    """What the frame `noisy` (B, N, D) sees, `first` frames behind the clean ones (B, T, N, D): the last W, itself, and of the
+    first S those that have left the window, as if they stood right before it. Plain sums over a list of keys."""
+    W, S, T = window.frames, window.sink, clean.shape[1]
+    q, k_own, v_own = _heads(window, noisy[:, None])
+    keys, values = [rotate(k_own, W + first, GRID)], [v_own]
+    for t in range(T):
+        place = W - (T - t) if t >= T - W else t - S if t < S else None
+        if place is not None:
+            _, k, v = _heads(window, clean[:, t : t + 1])
+            keys.append(rotate(k, place, GRID))
+            values.append(v)
+    k, v = (torch.cat(parts, 2).flatten(2, 3) for parts in (keys, values))
+    scores = rotate(q, W + first, GRID)[:, :, 0] @ k.transpose(2, 3) / (WIDTH // HEADS) ** 0.5
+    return window.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def _heads(window: Window, x: torch.Tensor) -> list[torch.Tensor]:
+    """q, k, v of x (B, 1, N, D), each (B, heads, 1, N, d)."""
+    q, k, v = (t.unflatten(-1, (HEADS, -1)).permute(0, 3, 1, 2, 4) for t in window.qkv(x).chunk(3, -1))
+    return [window.norm_q(q), window.norm_k(k), v]
+
+
+@pytest.mark.parametrize(("frames", "sink"), [(3, 1), (3, 2), (1, 4), (0, 2), (4, 0)])
+def test_a_sink_equals_its_columns_of_the_mask(frames: int, sink: int) -> None:
+    """Written in one piece or frame by frame, read after each, and scanned: as the plain sums have it."""
+    window = scale_weights(Window(WIDTH, HEADS, frames, sink)).double()
+    clean, noisy = draw(1, shape=(2, 9, 6, WIDTH)), draw(2, shape=(2, 10, 1, 6, WIDTH))
+    cond = Cond(torch.zeros(2, 9, WIDTH), GRID, tuple(range(9)))
+    written = window.write(clean, window.start(2, grid=GRID, device=CPU, dtype=clean.dtype), cond)[0]
+    state = window.start(2, grid=GRID, device=CPU, dtype=clean.dtype)
+    alone = Cond(torch.zeros(2, 1, WIDTH), GRID, (0,))
+    for t in range(10):
+        want = by_hand(window, clean[:, :t], noisy[:, t, 0])[:, None]
+        assert_close(window.read(noisy[:, t], window.prepare(state, GRID), alone), want, f"read after {t}")
+        if t < 9:
+            assert_close(written[:, t], by_hand(window, clean[:, :t], clean[:, t]), f"frame {t} written")
+            state = window.commit(clean[:, t : t + 1], state, alone)
+    groups = Cond(torch.zeros(2, 10, 1, WIDTH), GRID, (0,))
+    seen, out, _ = window.scan(clean, noisy, tuple(range(10)), None, cond, groups)
+    assert_close(seen, written)
+    assert_close(out[:, 9, 0], by_hand(window, clean, noisy[:, 9, 0]))
 
 
 def test_recomputed_window_is_another_thing() -> None:

@@ -19,6 +19,8 @@ class Memory(nn.Module, ABC):
 
     keeps: bool = True
     """False where nothing is ever kept: then nobody needs to compute what clean frames become."""
+    sight: str = "a memory of one's own"
+    """What `unspool explain` says that it sees of the past."""
 
     @abstractmethod
     def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
