@@ -130,6 +130,13 @@ def test_what_cannot_be_seen_in_training_is_refused_or_told() -> None:
     assert "up to 60 frames (2 s) before the clip" in told
 
 
+def test_what_carries_the_past_is_told() -> None:
+    for recipe, said in {"rad": "a recurrence over all before", "alpha-context": "a gist of all before"}.items():
+        assert said in explain(config.build(recipe, TINY), measure=False)
+    late = explain(config.build("rad", {**TINY, "delay": 3}), measure=False)
+    assert "a recurrence over all before but the newest 3" in late
+
+
 def test_state_is_that_of_a_long_rollout() -> None:
     whole = system(context=Tokens(3))
     told = explain_dict(whole, measure=False)

@@ -155,7 +155,9 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
         raise UserError(f"{path} does not exist; give the path of a safetensors file")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            # Copies begin at aligned addresses, on which the order of sums may depend; a file's tensors lie anywhere.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
     except Exception as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}); pickles are never read, a truncated file must be copied again"

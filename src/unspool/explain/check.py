@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.context import Cached
 from unspool.errors import UserError
-from unspool.memory import Gist, Window
+from unspool.memory import Gist, Memory, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
@@ -113,5 +113,10 @@ def windows(model: VideoModel) -> list[Window]:
     return [module for module in model.modules() if isinstance(module, Window)]
 
 
+def memories(model: VideoModel) -> list[Memory]:
+    """Every memory of a model's blocks, in order."""
+    return [memory for block in model.blocks for memory in block.memories] if isinstance(model, VideoTransformer) else []
+
+
 def _only_windows(model: VideoTransformer) -> bool:
-    return all(isinstance(memory, Window) for block in model.blocks for memory in block.memories)
+    return all(isinstance(memory, Window) for memory in memories(model))

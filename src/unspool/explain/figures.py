@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import flops, store
-from unspool.explain.check import check, windows
-from unspool.memory import Gist
+from unspool.explain.check import check, memories, windows
 from unspool.model import VideoModel, VideoTransformer
 from unspool.schedule import Plan
 from unspool.system import System
@@ -45,6 +44,10 @@ class _Verbs:
         return self.model.denoise(self.video(flight), self.plan.loop[:1].to(self.device), state)
 
     @torch.no_grad()
+    def prepare(self, state: State) -> Callable[..., Tensor]:
+        return self.model.reader(state)
+
+    @torch.no_grad()
     def remember(self, state: State, frames: int | None = None) -> State:
         return self.model.remember(self.video(self.plan.hop if frames is None else frames), state)
 
@@ -62,10 +65,12 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
     calls = (len(plan.loop) - 1) * per_step
     first_calls = (len(plan.warmup) - 1) * per_step + calls
     tokens, columns = _anatomy(model, plan)
-    denoise, remember = flops.count(lambda: verbs.denoise(state)), flops.count(lambda: verbs.remember(state))
+    both, remember = flops.count(lambda: verbs.denoise(state)), flops.count(lambda: verbs.remember(state))
+    prepare = flops.count(lambda: verbs.prepare(state))  # once a chunk, however many calls follow
+    denoise = flops.Flops(both.linear - prepare.linear, both.attention - prepare.attention)
     clip = flops_per_clip(system)
     decode = _decode_flops(system, plan.hop)
-    frame = (calls * denoise.total + remember.total + decode) / plan.hop
+    frame = (calls * denoise.total + prepare.total + remember.total + decode) / plan.hop
     kept = int(remember.total > 0)  # where nothing is kept, no network is called to remember
     window = max((memory.frames for memory in windows(model)), default=0)
     after = verbs.remember(verbs.remember(state, 2 * window + 8))
@@ -88,7 +93,8 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
             "bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
         },
         "flops": {
-            "denoise": denoise.total, "denoise_attention": denoise.attention, "remember": remember.total, "decode": decode,
+            "denoise": denoise.total, "denoise_attention": denoise.attention, "prepare": prepare.total,
+            "remember": remember.total, "decode": decode,
             "token_forward": denoise.total / tokens["flight"], "frame": frame,
             "training_clip": clip.total, "training_step": clip.total * batch, "batch": batch,
         },
@@ -96,10 +102,10 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "window": {
             "frames": window, "seconds": window / fps, "reach_frames": sum(memory.frames for memory in windows(model)),
             "newest": 0 if columns is None else columns["newest"], "anchor": 0 if columns is None else columns["anchor"],
-            "overlap": plan.redo, "gist": any(isinstance(part, Gist) for part in model.modules()),
+            "overlap": plan.redo, "carried": list(dict.fromkeys(m.sight for m in memories(model) if m.keeps and m.sight)),
             "reach": system.reach, "clip_frames": system.frames, "clip_seconds": system.frames / fps, "fps": fps,
         },
-        "first_frame": {"denoise_calls": first_calls, "flops": first_calls * denoise.total},
+        "first_frame": {"denoise_calls": first_calls, "flops": first_calls * denoise.total + prepare.total},
         "warnings": warnings,
     }  # fmt: skip
     if measure:

@@ -127,6 +127,8 @@ def _costs(told: dict[str, Any]) -> list[str]:
         "state": f"{_bytes(state['bytes'])}, {grows}",
         "what it sees": _sight(window) or "nothing of the past",
     }
+    if window["carried"]:
+        rows["what it carries"] = "; ".join(window["carried"])
     if window["reach"]:
         seconds = window["reach"] / window["fps"]
         rows["anchors in training"] = f"up to {window['reach']} frames ({seconds:.2g} s) before the clip"
@@ -146,8 +148,6 @@ def _sight(window: dict[str, Any]) -> str:
         parts.append(f"the first {window['anchor']} of the video beside, for ever")
     if window["overlap"]:
         parts.append(f"the {window['overlap']} frames of the chunk before that it makes again")
-    if window["gist"]:
-        parts.append("a gist of all before")
     return "; ".join(parts)
 
 

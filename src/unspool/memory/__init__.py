@@ -1,7 +1,10 @@
 """Memories: what a layer carries of the past. One a file; all keep the contract of `Memory`."""
 
 from unspool.memory.base import Memory
+from unspool.memory.delayed import Delayed
 from unspool.memory.gist import Gist, Map
+from unspool.memory.latents import Latents, noised
+from unspool.memory.lstm import LSTM
 from unspool.memory.window import Window
 
-__all__ = ["Gist", "Map", "Memory", "Window"]
+__all__ = ["LSTM", "Delayed", "Gist", "Latents", "Map", "Memory", "Window", "noised"]

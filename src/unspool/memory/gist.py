@@ -40,6 +40,8 @@ class Gist(Memory):
     learned: False leaves the gates at 1 / span for ever, the average of LGC-VD.
     """
 
+    sight = "a gist of all before"
+
     def __init__(self, width: int, heads: int, maps: Sequence[Map] = MAPS, learned: bool = True) -> None:
         super().__init__()
         self.heads, self.maps = heads, tuple(maps)

@@ -35,13 +35,14 @@ class Block(nn.Module):
 
     memories: Sequence[Memory]
 
-    def __init__(self, width: int, memories: Sequence[Memory]) -> None:
+    def __init__(self, width: int, memories: Sequence[Memory], mlp: float = 4) -> None:
         super().__init__()
         self.memories = nn.ModuleList(memories)  # type: ignore[assignment]
         self.keeps = any(memory.keeps for memory in memories)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        inside = round(mlp * width)
+        self.mlp = nn.Sequential(nn.Linear(width, inside), nn.GELU("tanh"), nn.Linear(inside, width))
 
     def write(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> tuple[Tokens, State]:
         after, parts = {}, self._parts(mods)
@@ -114,7 +115,7 @@ class VideoTransformer(VideoModel):
     are known already. predict: what the last layer gives: the velocity, the clean frame, its change since the newest clean
     frame (the last known one of `local`, else a channel of the context `Channels`), or new content and a mask that says where
     that frame is copied instead (as in video prediction, 1605.07157, 1609.02612); the model returns velocities all the same.
-    controls: features of an action per frame, 0 for none.
+    controls: features of an action per frame, 0 for none. mlp: widths of the model inside each block's MLP.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class VideoTransformer(VideoModel):
         blend: Blend | None = None,
         predict: Predict = "clean",
         controls: int = 0,
+        mlp: float = 4,
     ) -> None:
         super().__init__()
         self.shape, self.patch, self.chunk = shape, patch, chunk
@@ -143,7 +145,7 @@ class VideoTransformer(VideoModel):
         pixels = shape[0] * patch * patch
         extra = local.width(shape[0]) * patch * patch if local else 0
         self.enter = nn.Linear((1 + self.context.beside) * pixels + extra, width)
-        self.blocks: Sequence[Block] = nn.ModuleList(Block(width, held) for held in memories)  # type: ignore[assignment]
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(width, held, mlp) for held in memories)  # type: ignore[assignment]
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.controls = controls
         self.control = nn.Linear(controls, width, bias=False) if controls else None

@@ -25,6 +25,7 @@ from unspool.recipes.backbone import SIZES, Size, SizeName
 from unspool.recipes.finding import find
 from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
 from unspool.recipes.listing import RECIPES, Recipe
+from unspool.recipes.memories import malt, malt_nomemory, rad, rad_chunkwise
 
 __all__ = [
     "RECIPES",
@@ -40,4 +41,8 @@ __all__ = [
     "frame_by_frame",
     "full_sequence",
     "lgc_vd",
+    "malt",
+    "malt_nomemory",
+    "rad",
+    "rad_chunkwise",
 ]

@@ -38,11 +38,12 @@ def backbone(
     size: str, resolution: int, patch: int, components: int, window: int, chunk: int, predict: Predict,
     channels: int, anchor: int, controls: int,
     local: Local | None = None, gist: Callable[[int, int], Memory] | None = None, blend: Blend | None = None,
+    *, held: Callable[[int, int], list[Memory]] | None = None, mlp: float = 4,
 ) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """The model and codec of them all: blocks of one memory `window` and an MLP, over tokens of patch x patch pixels.
 
     components: principal components kept of each 8 x 8 patch; 0 works on the pixels themselves. gist: makes a second memory,
-    of a width and heads, for the block in the middle.
+    of a width and heads, for the block in the middle. held: makes the memories of each block instead. mlp: widths of its MLP.
     """
     unit = CODEC_PATCH if components else 1
     if resolution % patch or patch % unit:
@@ -52,11 +53,12 @@ def backbone(
         raise UserError(f"an 8 x 8 patch has {3 * CODEC_PATCH**2} components, not {components}; choose fewer")
     width, depth, heads = SIZES[size]
     shape = (components or 3, resolution // unit, resolution // unit)
-    memories: list[list[Memory]] = [[Window(width, heads, window)] for _ in range(depth)]
+    held = held or (lambda width, heads: [Window(width, heads, window)])
+    memories = [held(width, heads) for _ in range(depth)]
     if gist is not None:
         memories[depth // 2].append(gist(width, heads))
     model = VideoTransformer(
-        shape, patch=patch // unit, width=width, chunk=chunk, predict=predict, controls=controls, memories=memories,
+        shape, patch=patch // unit, width=width, chunk=chunk, predict=predict, controls=controls, memories=memories, mlp=mlp,
         context=Channels(channels, anchor) if channels or anchor else Cached(), local=local, blend=blend,
     )  # fmt: skip
     return model, Patches(components, CODEC_PATCH) if components else Pixels()

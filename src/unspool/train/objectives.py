@@ -13,6 +13,7 @@ from torch import Tensor
 from unspool import noise as rng
 from unspool.blend import Blend
 from unspool.errors import UserError
+from unspool.memory import noised
 from unspool.model.video import VideoModel
 from unspool.rollout import Rollout, stream
 from unspool.schedule import Independent, Law, Staircase
@@ -26,11 +27,27 @@ velocity that is derived from a clean frame is wrong by the most, then count the
 
 @final
 @dataclass(frozen=True)
+class MemoryNoise:
+    """Memory tokens (`latents`) are looked at through noise of a level drawn from (0, most) for each clip, told to the model.
+
+    In a share `forgotten` of the clips the level is 1: no memory at all. Other memories know nothing of it."""
+
+    most: float = 0.0
+    forgotten: float = 0.0
+
+    def __call__(self, state: State, key: Tensor) -> State:
+        u = rng.uniform(rng.fold(key, 20), 2)
+        return noised(state, torch.where(u[:, 1] < self.forgotten, 1.0, self.most * u[:, 0]), rng.fold(key, 21))
+
+
+@final
+@dataclass(frozen=True)
 class TeacherForcing:
     """Every chunk of the clip is denoised at once, each behind the clean frames before it (ACDiT's two streams, 2412.07720).
 
     chunk: frames that are denoised together. first: clean frames in front of the first chunk. context_noise: history is
-    noised to a level drawn from (0, context_noise) for each clip, and the model is told.
+    noised to a level drawn from (0, context_noise) for each clip, and the model is told. memory_noise: what noises the memory
+    itself.
     """
 
     chunk: int = 1
@@ -38,6 +55,7 @@ class TeacherForcing:
     context_noise: float = 0.0
     law: Law = field(default_factory=Independent)
     loss: Target = "velocity"
+    memory_noise: MemoryNoise | None = None
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         starts = tuple(range(self.first, clip.frames.shape[1] - self.chunk + 1, self.chunk))
@@ -46,7 +64,9 @@ class TeacherForcing:
         history = clip.frames[:, : starts[-1]]
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
-        state = None if clip.first is None else beginning(model, clip, key)
+        state = None if clip.first is None and self.memory_noise is None else beginning(model, clip, key)
+        if state is not None and self.memory_noise is not None:
+            state = self.memory_noise(state, key)
         told = level if self.context_noise else None
         yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, self.loss, noised, state, told)
 

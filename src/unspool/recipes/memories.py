@@ -1,0 +1,185 @@
+"""Recipes that differ in how the past is carried, and in nothing else: what recall is compared between.
+
+All of one size have as many parameters, to a few hundredths: in a block attention costs four squares of the width, and so do
+a recurrence of half the width and half an MLP, so `rad` has MLPs of two widths where the others have four.
+
+prefix: share of the clips that begin with a long clean prefix, which carries no loss. horizon: frames after which gradient
+through the carried state is cut in training, 0 for a cut at each. delay: frames that the recurrence is read late, 0 for the
+state behind the newest frame. memory: tokens that a layer carries. segment: frames that enter them together. noise: highest
+level of the noise on what is remembered, in training, told to the model. noise_on: the memory tokens themselves, or the
+frames that enter them. forgotten: share of the clips that learn without any memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from unspool.blend import AlphaBlend
+from unspool.memory import LSTM, Delayed, Latents, Memory, Window
+from unspool.model import Predict
+from unspool.recipes.backbone import SizeName, backbone
+from unspool.schedule import Independent, Law, Staircase
+from unspool.solver import euler
+from unspool.system import System
+from unspool.train.objectives import MemoryNoise, TeacherForcing
+from unspool.train.prefix import Prefixed
+from unspool.types import Count, Natural, Positive, Share
+
+NoiseOn = Literal["memory", "frames"]
+
+
+def rad(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 1,
+    chunk: Count = 1,
+    window: Natural = 8,
+    delay: Natural = 0,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    prefix: Share = 0.0,
+    horizon: Natural | None = None,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """Recurrent autoregressive diffusion: attention over a window and, behind it, an LSTM over all that was, frame by frame.
+
+    With `delay` = `window` the LSTM is read as it was before the window, s[i-W]; with 0 as it is, s[i-1].
+
+    Source: RAD (2511.12940), reconstructed from a description, its body not read: attention, then a recurrence in each layer,
+    hidden and cell carried, actions told to the recurrence, state and memory read frame by frame, states computed ahead in
+    training. Ours: one attention over space and time, an LSTM of half the width at each token's place, teacher forcing behind
+    clean frames where RAD may have noisy ones in its window, the backbone and its settings.
+    """
+
+    def held(width: int, heads: int) -> list[Memory]:
+        lstm = LSTM(width, horizon=horizon)
+        return [Window(width, heads, window), Delayed(lstm, delay, width) if delay else lstm]
+
+    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held, mlp=2)
+    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
+    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+
+
+def rad_chunkwise(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 0,
+    chunk: Count = 4,
+    window: Natural = 0,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    prefix: Share = 0.0,
+    horizon: Natural | None = None,
+    predict: Predict = "clean",
+    controls: Natural = 0,
+) -> System:
+    """The baseline of RAD: chunks of frames made together, and between them nothing but the LSTM.
+
+    The network is `rad`'s, whose settings `channels 0` and `predict clean` leave memory as the one difference.
+
+    Source: RAD (2511.12940), reconstructed from a description: chunk-wise recurrence without overlap is its baseline. Ours: all
+    that is ours in `rad`; a flight takes its steps from the state behind the chunk before, and clean frames enter the state one
+    by one, each attending to itself alone.
+    """
+    return rad(
+        size=size, resolution=resolution, patch=patch, components=components, channels=channels, chunk=chunk, window=window,
+        steps=steps, frames=frames, shift=shift, context_noise=context_noise, prefix=prefix, horizon=horizon,
+        predict=predict, controls=controls,
+    )  # fmt: skip
+
+
+def malt(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 2,
+    chunk: Count = 4,
+    memory: Count = 64,
+    segment: Count = 4,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    noise: Share = 0.2,
+    noise_on: NoiseOn = "memory",
+    forgotten: Share = 0.1,
+    prefix: Share = 0.0,
+    horizon: Natural | None = 0,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """Memory-augmented latent transformers: segments made one after the other behind memory tokens that each layer carries.
+
+    Source: MALT (2502.12632), reconstructed from a description, its body not read: memory of fixed size written by attention
+    from clean segments through the denoiser itself, noised in training, read without gradient. Ours: memory tokens are normed
+    and looked at through told noise; where the noise goes is open, `noise_on` says it; `forgotten`; the newest frames as
+    channels, as W.A.L.T has them; the backbone and its settings.
+    """
+
+    def held(width: int, heads: int) -> list[Memory]:
+        return [Latents(width, heads, memory, segment, horizon)]
+
+    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    of_memory = MemoryNoise(noise if noise_on == "memory" else 0.0, forgotten)
+    of_frames = noise if noise_on == "frames" else 0.0
+    objective = TeacherForcing(chunk, 2, of_frames, _prefixed(chunk, shift, prefix), of_memory)
+    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+
+
+def malt_nomemory(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 2,
+    chunk: Count = 4,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    prefix: Share = 0.0,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """The baseline of MALT: segments made one after the other behind nothing but the newest frames.
+
+    Source: frame prediction of W.A.L.T (2312.06662), as a description of MALT has it: the last one or two latents as channels.
+    Ours: no mask channel, since some frame is always there, and no frames that are encoded again; the rest is `malt` without
+    its memory tokens.
+    """
+    return _windowed(
+        Window, size, resolution, patch, components, channels, chunk, 0, steps, frames, shift, 0.0, prefix, predict, controls
+    )
+
+
+def _windowed(
+    attention: Callable[[int, int, int], Memory], size: SizeName, resolution: int, patch: int, components: int, channels: int,
+    chunk: int, window: int, steps: int, frames: int, shift: float, context_noise: float, prefix: float, predict: Predict,
+    controls: int,
+) -> System:  # fmt: skip
+    """Blocks of one attention, made of a width, heads and frames, and an MLP."""
+
+    def held(width: int, heads: int) -> list[Memory]:
+        return [attention(width, heads, window)]
+
+    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
+    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+
+
+def _prefixed(chunk: int, shift: float, prefix: float) -> Law:
+    law = Independent(chunk, shift)
+    return Prefixed(law, prefix, chunk) if prefix else law
