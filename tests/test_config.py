@@ -92,6 +92,17 @@ def test_the_recipes_share_their_weights(anchor: int):
     assert all(shape == shapes[0] for shape in shapes)
 
 
+def test_the_recipes_that_differ_in_memory_are_as_large():
+    """What recall is compared between: equal parameters to a twentieth, and controls in all of them."""
+    alike = [name for name, recipe in recipes.RECIPES.items() if recipe.__module__ == "unspool.recipes.memories"]
+    assert alike == ["full", "malt", "malt-nomemory", "none", "rad", "rad-chunkwise", "window"]
+    counts = {name: sum(p.numel() for p in config.build(name, {}).model.parameters()) for name in alike}
+    assert max(counts.values()) < 1.055 * min(counts.values()), counts
+    exact = {counts[name] for name in ("full", "none", "window")}
+    assert len(exact) == 1
+    assert all("controls" in {s.name for s in config.settings_of(name)} for name in alike)
+
+
 def test_every_setting_says_what_it_means():
     """--help and whoever reads the schema: no recipe, training or rollout setting without words."""
     silent = {(name, s.name) for name in recipes.RECIPES for s in config.settings_of(name) if len(s.means.split()) < 2}

@@ -13,6 +13,7 @@ from unspool import store
 from unspool.blend import Cosine
 from unspool.context import Channels, Context, Local, Tokens
 from unspool.errors import UserError
+from unspool.memory import LSTM, Delayed, Full, Latents, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.noise import uniform
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, map_state, nano, video
@@ -33,6 +34,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "frame-causal": {"chunk": 1},
     "no memory": {"window": 0},
     "a gist in the middle": {"window": 0, "gist": True},
+    "lstm": {"held": lambda width: [Window(width, 1, 2), LSTM(width)]},
+    "a late lstm": {"held": lambda width: [Window(width, 1, 2), Delayed(LSTM(width), 2, width)], "controls": 2},
+    "lstm alone": {"held": lambda width: [Window(width, 1, 0), LSTM(width)], "controls": 2},
+    "latents": {"held": lambda width: [Latents(width, 1, 3, 1, None)]},
+    "latents by segments": {"held": lambda width: [Window(width, 1, 2), Latents(width, 1, 3, 2, None)]},
+    "full": {"held": lambda width: [Full(width, 1, 40)]},
+    "a sink": {"held": lambda width: [Window(width, 1, 2, 1)]},
 }
 MODELS = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 
@@ -58,7 +66,7 @@ def test_forward_is_denoise_after_remember(options: dict[str, Any], starts: tupl
     model, T, F = nano(**options), 8, 2
     clean, x = video(T), draw(3, shape=(2, len(starts), F, *SHAPE))
     level, context_level = levels(2, len(starts), F), levels(2, T)
-    control = draw(5, shape=(2, T + F, 3)) if model.control is not None else None
+    control = draw(5, shape=(2, T + F, model.controls)) if model.control is not None else None
     start = None if before is None else filled(model, before)
     got, after = model(clean, x, level, starts, start, context_level=context_level, control=control)
 
@@ -117,7 +125,7 @@ def test_forward_in_single_precision(options: dict[str, Any]) -> None:
 @MODELS
 def test_remembering_in_pieces(options: dict[str, Any]) -> None:
     model = nano(**options)
-    control = draw(5, shape=(2, 9, 3)) if model.control is not None else None
+    control = draw(5, shape=(2, 9, model.controls)) if model.control is not None else None
     whole = model.remember(video(9), filled(model, 0), level=levels(2, 9), control=control)
     assert whole["at"].tolist() == [9, 9]
     for cuts in ((0, 4, 9), (0, 1, 2, 9), tuple(range(10))):

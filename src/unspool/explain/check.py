@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unspool.context import Cached
 from unspool.errors import UserError
-from unspool.memory import Gist, Memory, Window
+from unspool.memory import Full, Gist, Memory, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
@@ -109,8 +109,9 @@ def _check_past(system: System, first: int, longest: int) -> list[str]:
 
 
 def windows(model: VideoModel) -> list[Window]:
-    """Every memory `window` of a model."""
-    return [module for module in model.modules() if isinstance(module, Window)]
+    """Every memory `window` of a model; that inside a `full` is none, it never moves on."""
+    still = {id(module.window) for module in model.modules() if isinstance(module, Full)}
+    return [module for module in model.modules() if isinstance(module, Window) and id(module) not in still]
 
 
 def memories(model: VideoModel) -> list[Memory]:

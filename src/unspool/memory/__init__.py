@@ -2,9 +2,10 @@
 
 from unspool.memory.base import Memory
 from unspool.memory.delayed import Delayed
+from unspool.memory.full import Full
 from unspool.memory.gist import Gist, Map
 from unspool.memory.latents import Latents, noised
 from unspool.memory.lstm import LSTM
 from unspool.memory.window import Window
 
-__all__ = ["LSTM", "Delayed", "Gist", "Latents", "Map", "Memory", "Window", "noised"]
+__all__ = ["LSTM", "Delayed", "Full", "Gist", "Latents", "Map", "Memory", "Window", "noised"]

@@ -25,7 +25,7 @@ from unspool.recipes.backbone import SIZES, Size, SizeName
 from unspool.recipes.finding import find
 from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
 from unspool.recipes.listing import RECIPES, Recipe
-from unspool.recipes.memories import malt, malt_nomemory, rad, rad_chunkwise
+from unspool.recipes.memories import full, malt, malt_nomemory, none, rad, rad_chunkwise, window
 
 __all__ = [
     "RECIPES",
@@ -39,10 +39,13 @@ __all__ = [
     "diffusion_forcing",
     "find",
     "frame_by_frame",
+    "full",
     "full_sequence",
     "lgc_vd",
     "malt",
     "malt_nomemory",
+    "none",
     "rad",
     "rad_chunkwise",
+    "window",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from unspool.recipes.alpha import alpha_context, alpha_context_published, lgc_vd
 from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
-from unspool.recipes.memories import malt, malt_nomemory, rad, rad_chunkwise
+from unspool.recipes.memories import full, malt, malt_nomemory, none, rad, rad_chunkwise, window
 from unspool.system import System
 
 Recipe = Callable[..., System]
@@ -19,11 +19,14 @@ RECIPES: dict[str, Recipe] = {
         chunk_by_chunk,
         diffusion_forcing,
         frame_by_frame,
+        full,
         full_sequence,
         lgc_vd,
         malt,
         malt_nomemory,
+        none,
         rad,
         rad_chunkwise,
+        window,
     )
 }

@@ -1,22 +1,22 @@
 """Recipes that differ in how the past is carried, and in nothing else: what recall is compared between.
 
-All of one size have as many parameters, to a few hundredths: in a block attention costs four squares of the width, and so do
+All of one size have as many parameters, to a twentieth: in a block attention costs four squares of the width, and so do
 a recurrence of half the width and half an MLP, so `rad` has MLPs of two widths where the others have four.
 
 prefix: share of the clips that begin with a long clean prefix, which carries no loss. horizon: frames after which gradient
 through the carried state is cut in training, 0 for a cut at each. delay: frames that the recurrence is read late, 0 for the
-state behind the newest frame. memory: tokens that a layer carries. segment: frames that enter them together. noise: highest
+state behind the newest frame. sink: first frames of all that stay seen. capacity: frames that fit, for the whole of a video.
+memory: tokens that a layer carries. segment: frames that enter them together. noise: highest
 level of the noise on what is remembered, in training, told to the model. noise_on: the memory tokens themselves, or the
 frames that enter them. forgotten: share of the clips that learn without any memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from unspool.blend import AlphaBlend
-from unspool.memory import LSTM, Delayed, Latents, Memory, Window
+from unspool.memory import LSTM, Delayed, Full, Latents, Memory, Window
 from unspool.model import Predict
 from unspool.recipes.backbone import SizeName, backbone
 from unspool.schedule import Independent, Law, Staircase
@@ -160,24 +160,98 @@ def malt_nomemory(
     Ours: no mask channel, since some frame is always there, and no frames that are encoded again; the rest is `malt` without
     its memory tokens.
     """
-    return _windowed(
-        Window, size, resolution, patch, components, channels, chunk, 0, steps, frames, shift, 0.0, prefix, predict, controls
-    )
+    return window(
+        size=size, resolution=resolution, patch=patch, components=components, channels=channels, chunk=chunk, window=0,
+        steps=steps, frames=frames, shift=shift, context_noise=0, prefix=prefix, predict=predict, controls=controls,
+    )  # fmt: skip
 
 
-def _windowed(
-    attention: Callable[[int, int, int], Memory], size: SizeName, resolution: int, patch: int, components: int, channels: int,
-    chunk: int, window: int, steps: int, frames: int, shift: float, context_noise: float, prefix: float, predict: Predict,
-    controls: int,
-) -> System:  # fmt: skip
-    """Blocks of one attention, made of a width, heads and frames, and an MLP."""
+def window(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 1,
+    chunk: Count = 1,
+    window: Natural = 8,
+    sink: Natural = 0,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    prefix: Share = 0.0,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """Frame by frame behind a rolling cache: what attention alone remembers, with `sink` also the first frames of all.
+
+    Source: sliding-window attention, the baseline of every memory, and the sink of StreamingLLM (2309.17453), reconstructed
+    from descriptions. Ours: sink keys stand right before the window once they have left it; the backbone and its settings.
+    """
 
     def held(width: int, heads: int) -> list[Memory]:
-        return [attention(width, heads, window)]
+        return [Window(width, heads, window, sink)]
 
     model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
     objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
     return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+
+
+def full(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Natural = 1,
+    chunk: Count = 1,
+    capacity: Count = 128,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    context_noise: Share = 0.2,
+    prefix: Share = 0.0,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """Frame by frame behind all frames that ever were, up to a fixed number: the upper bound of what can be remembered.
+
+    Source: full causal attention, the upper bound of Po et al. (2505.20171), from a description of their table. Ours: a
+    capacity, past which it is an error to go on; the backbone and its settings.
+    """
+
+    def held(width: int, heads: int) -> list[Memory]:
+        return [Full(width, heads, capacity)]
+
+    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
+    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+
+
+def none(
+    *,
+    size: SizeName = "tiny",
+    resolution: Count = 64,
+    patch: Count = 8,
+    components: Natural = 48,
+    channels: Count = 1,
+    chunk: Count = 1,
+    steps: Count = 8,
+    frames: Count = 22,
+    shift: Positive = 3.0,
+    prefix: Share = 0.0,
+    predict: Predict = "change",
+    controls: Natural = 0,
+) -> System:
+    """Frame by frame behind the newest frame alone: no memory, the lower bound.
+
+    Source: a Markov model of video, everybody's straw man. Ours: all of it, `window` with a window of no frames.
+    """
+    return window(
+        size=size, resolution=resolution, patch=patch, components=components, channels=channels, chunk=chunk, window=0,
+        steps=steps, frames=frames, shift=shift, context_noise=0, prefix=prefix, predict=predict, controls=controls,
+    )  # fmt: skip
 
 
 def _prefixed(chunk: int, shift: float, prefix: float) -> Law:

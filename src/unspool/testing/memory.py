@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
-from unspool import store
+from unspool import flops, store
 from unspool.memory.base import Memory, part
 from unspool.testing.tools import assert_close, assert_equal, draw, error, leaves, map_state, scale_weights
 from unspool.types import Cond, State, Tokens
@@ -172,6 +173,36 @@ def state_has_fixed_size(make: MakeMemory) -> None:
     assert store.size(state) == store.size(start)
 
 
+def cost_is_the_same_at_any_age(make: MakeMemory) -> None:
+    """Multiplications of each verb after 1 frame and after 50: what grows with the length of a video would show."""
+    memory = _ready(make)
+    (clean, cond), (x, told) = _clean(2, 2), _flight(3)
+    costs = []
+    for frames in (1, 50):
+        state = memory.write(*_one(_clean(1, frames), _start(memory)))[1]
+        verbs: dict[str, Callable[[], object]] = {
+            "write": partial(memory.write, clean, state, cond), "commit": partial(memory.commit, clean, state, cond),
+            "prepare": partial(memory.prepare, state, GRID), "read": partial(memory.read, x, memory.prepare(state, GRID), told),
+        }  # fmt: skip
+        costs.append({name: flops.count(verb).total for name, verb in verbs.items()})
+    assert costs[0] == costs[1], f"operations after 1 frame {costs[0]}, after 50 {costs[1]}"
+
+
+def state_can_be_forked(make: MakeMemory) -> None:
+    """One slot handed to three: each goes on by itself, as the one alone does."""
+    memory = _ready(make)
+    one = memory.write(*_one(_clean(1, 5, 1), _start(memory, 1)))[1]
+    three = map_state(lambda leaf: leaf.repeat_interleave(3, 0), one)
+    (clean, cond), (x, told) = _clean(2, 4, 3), _flight(3, batch=3)
+    after = memory.write(clean, three, cond)[1]
+    seen = _read(memory, after, x, told)
+    for i in range(3):
+        row = slice(i, i + 1)
+        alone = memory.write(clean[row], one, cond._replace(emb=cond.emb[row]))[1]
+        assert_close(map_state(lambda leaf, row=row: leaf[row], after), alone, f"fork {i}")
+        assert_close(seen[row], _read(memory, alone, x[row], told._replace(emb=told.emb[row])), f"read of fork {i}")
+
+
 def slots_are_independent(make: MakeMemory) -> None:
     """Rollouts of different length side by side in one batch are each what they are alone."""
     memory = _ready(make)
@@ -267,6 +298,8 @@ memory_kit: tuple[Check, ...] = (
     future_leaks_nothing,
     past_is_remembered,
     state_has_fixed_size,
+    cost_is_the_same_at_any_age,
+    state_can_be_forked,
     slots_are_independent,
     nothing_is_changed_in_place,
     state_can_be_detached,
