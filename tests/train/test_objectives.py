@@ -15,7 +15,7 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
-from unspool.memory import Window
+from unspool.memory import Latents, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.rollout import Rollout, begin, stream
 from unspool.schedule import Independent, Staircase, Together
@@ -23,7 +23,7 @@ from unspool.solver import euler
 from unspool.system import Objective, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, scale_weights, video
 from unspool.train.loop import Trainer, TrainOptions, to_video
-from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing, wrong_by
+from unspool.train.objectives import DiffusionForcing, MemoryNoise, OwnErrors, TeacherForcing, wrong_by
 from unspool.types import Clip, Levels, State, Video
 
 KEY = torch.arange(4) * 1000
@@ -216,6 +216,20 @@ def test_controls_go_with_the_frames() -> None:
     whole = value(control)
     for at in range(8):
         assert error(value(control.index_add(1, torch.tensor([at]), torch.ones(4, 1, 2).double())), whole) > 1e-6, at
+
+
+def test_noise_on_the_memory_hangs_on_the_key_and_on_each_clip() -> None:
+    """As all randomness of training: whatever the order, the parts weigh to the whole; a share of the clips learns without."""
+    task = TeacherForcing(2, 2, memory_noise=MemoryNoise(0.8, 0.5))
+    model = nano(std=0.2, held=lambda width: [Latents(width, 1, 3, 1, None)])
+    frames, order = clips().double(), torch.tensor([2, 0, 3, 1])
+    whole = loss(task, model, frames, KEY)
+    assert_close(loss(task, model, frames[order], KEY[order]), whole)
+    assert_close(torch.stack([loss(task, model, frames[i : i + 1], KEY[i : i + 1]) for i in range(4)]).mean(), whole)
+    assert error(loss(TeacherForcing(2, 2), model, frames, KEY), whole) > 1e-4
+    empty = model.start(400, seed=torch.arange(400), device="cpu", dtype=torch.float64)
+    level = MemoryNoise(0.8, 0.5)(empty, torch.arange(400))["blocks"]["1"]["0"]["level"]
+    assert 0.4 < (level == 1).double().mean() < 0.6 and (level[level < 1] <= 0.8).all()
 
 
 def test_own_frames_made_in_bfloat16_leave_every_gradient() -> None:

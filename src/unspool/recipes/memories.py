@@ -186,8 +186,9 @@ def window(
 ) -> System:
     """Frame by frame behind a rolling cache: what attention alone remembers, with `sink` also the first frames of all.
 
-    Source: sliding-window attention, the baseline of every memory, and the sink of StreamingLLM (2309.17453), reconstructed
-    from descriptions. Ours: sink keys stand right before the window once they have left it; the backbone and its settings.
+    Source: StreamingLLM (2309.17453), reconstructed from a description: a window and, before it, the first of all as a sink;
+    without the sink it is the baseline of every memory. Ours: sink keys stand right before the window once they have left it,
+    and in their place as long as they have not; the backbone and its settings.
     """
 
     def held(width: int, heads: int) -> list[Memory]:
@@ -217,7 +218,7 @@ def full(
 ) -> System:
     """Frame by frame behind all frames that ever were, up to a fixed number: the upper bound of what can be remembered.
 
-    Source: full causal attention, the upper bound of Po et al. (2505.20171), from a description of their table. Ours: a
+    Source: Po et al. (2505.20171), from a description of their table: full causal attention as the upper bound. Ours: a
     capacity, past which it is an error to go on; the backbone and its settings.
     """
 
@@ -246,7 +247,7 @@ def none(
 ) -> System:
     """Frame by frame behind the newest frame alone: no memory, the lower bound.
 
-    Source: a Markov model of video, everybody's straw man. Ours: all of it, `window` with a window of no frames.
+    Source: none: what a model knows that is asked for the next frame alone. Ours: `window` with a window of no frames.
     """
     return window(
         size=size, resolution=resolution, patch=patch, components=components, channels=channels, chunk=chunk, window=0,

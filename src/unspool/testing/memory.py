@@ -20,57 +20,24 @@ import torch
 
 from unspool import flops, store
 from unspool.memory.base import Memory, part
-from unspool.testing.tools import assert_close, assert_equal, draw, error, leaves, map_state, scale_weights
-from unspool.types import Cond, State, Tokens
+from unspool.testing import parts
+from unspool.testing.tools import assert_close, assert_equal, draw, error, leaves, map_state
+from unspool.types import State, Tokens
 
 MakeMemory = Callable[[int], Memory]
 Check = Callable[[MakeMemory], None]
-
-BATCH, WIDTH, GRID = 2, 32, (2, 3)
-
-
-def _ready(make: MakeMemory, dtype: torch.dtype = torch.float64) -> Memory:
-    return scale_weights(make(WIDTH)).to(dtype).eval()
-
-
-def _start(memory: Memory, batch: int = BATCH, dtype: torch.dtype = torch.float64) -> State:
-    return memory.start(batch, grid=GRID, device=torch.device("cpu"), dtype=dtype)
-
-
-def _clean(seed: int, frames: int, batch: int = BATCH, dtype: torch.dtype = torch.float64) -> tuple[Tokens, Cond]:
-    x = draw(seed, 1, shape=(batch, frames, GRID[0] * GRID[1], WIDTH), dtype=dtype)
-    return x, Cond(draw(seed, 2, shape=(batch, frames, WIDTH), dtype=dtype), GRID, tuple(range(frames)))
-
-
-def _noisy(
-    seed: int, groups: int, order: tuple[int, ...], batch: int = BATCH, dtype: torch.dtype = torch.float64
-) -> tuple[Tokens, Cond]:
-    """x (B, G, F, N, D) and its Cond with emb (B, G, F, D)."""
-    x = draw(seed, 3, shape=(batch, groups, len(order), GRID[0] * GRID[1], WIDTH), dtype=dtype)
-    return x, Cond(draw(seed, 4, shape=(batch, groups, len(order), WIDTH), dtype=dtype), GRID, order)
-
-
-def _flight(seed: int, order: tuple[int, ...] = (0, 0, 1), batch: int = BATCH) -> tuple[Tokens, Cond]:
-    """One group: x (B, F, N, D), emb (B, F, D)."""
-    x, cond = _noisy(seed, 1, order, batch)
-    return x[:, 0], cond._replace(emb=cond.emb[:, 0])
-
-
-def _read(memory: Memory, state: State, x: Tokens, cond: Cond) -> Tokens:
-    return memory.read(x, memory.prepare(state, cond.grid), cond)
-
 
 def scan_equals_loop(make: MakeMemory) -> None:
     """`scan` gives what the loop over `write` and `read` gives, and the same gradients, from any state."""
     cases = [(7, (2, 4, 6), (0, 0)), (7, (0, 3), (0, 1, 2)), (5, (4, 1, 4), (0, 0, 1)), (12, (12,), (0,)), (0, (0,), (0, 1))]
     for dtype in (torch.float64, torch.float32):
-        memory = _ready(make, dtype)
-        young = memory.write(*_one(_clean(9, 1, dtype=dtype), _start(memory, dtype=dtype)))[1]
-        old = memory.write(*_one(_clean(8, 20, dtype=dtype), _start(memory, dtype=dtype)))[1]
+        memory = parts.ready(make, dtype)
+        young = memory.write(*parts.one(parts.clean(9, 1, dtype=dtype), parts.start(memory, dtype=dtype)))[1]
+        old = memory.write(*parts.one(parts.clean(8, 20, dtype=dtype), parts.start(memory, dtype=dtype)))[1]
         mixed = map_state(lambda a, b: torch.cat([a[:1], b[1:]]), young, old)
         for frames, starts, order in cases:
-            clean, noisy = _clean(1, frames, dtype=dtype), _noisy(2, len(starts), order, dtype=dtype)
-            for name, state in {"none": None, "empty": _start(memory, dtype=dtype), "young and old": mixed}.items():
+            clean, noisy = parts.clean(1, frames, dtype=dtype), parts.noisy(2, len(starts), order, dtype=dtype)
+            for name, state in {"none": None, "empty": parts.start(memory, dtype=dtype), "young and old": mixed}.items():
                 given = (clean[0], noisy[0], starts, map_state(torch.detach, state) if state else None, clean[1], noisy[1])
                 fast, slow = (dict(zip("abs", f(*given), strict=True)) for f in (memory.scan, _loop(memory)))
                 if not frames:
@@ -84,11 +51,11 @@ def scan_equals_loop(make: MakeMemory) -> None:
 def write_in_pieces_equals_write_at_once(make: MakeMemory) -> None:
     """write(a + b) is write(a), then write(b), wherever one cuts."""
     for dtype in (torch.float64, torch.float32):
-        memory = _ready(make, dtype)
-        x, cond = _clean(1, 13, dtype=dtype)
-        whole, end = memory.write(x, _start(memory, dtype=dtype), cond)
+        memory = parts.ready(make, dtype)
+        x, cond = parts.clean(1, 13, dtype=dtype)
+        whole, end = memory.write(x, parts.start(memory, dtype=dtype), cond)
         for cuts in [(0, 1, 13), (0, 5, 6, 13), tuple(range(14)), (0, 12, 13)]:
-            state, seen = _start(memory, dtype=dtype), []
+            state, seen = parts.start(memory, dtype=dtype), []
             for a, b in pairwise(cuts):
                 out, state = memory.write(x[:, a:b], state, part(cond, a, b))
                 seen.append(out)
@@ -97,10 +64,10 @@ def write_in_pieces_equals_write_at_once(make: MakeMemory) -> None:
 
 def commit_leaves_the_state_of_write(make: MakeMemory) -> None:
     """`commit` is `write` where nobody asks what the frames see."""
-    memory = _ready(make)
-    state = _start(memory)
+    memory = parts.ready(make)
+    state = parts.start(memory)
     for seed, frames in enumerate((1, 4, 2, 9)):
-        x, cond = _clean(seed, frames)
+        x, cond = parts.clean(seed, frames)
         after = memory.write(x, state, cond)[1]
         assert_close(memory.commit(x, state, cond), after, f"commit of {frames} frames")
         state = after
@@ -108,34 +75,34 @@ def commit_leaves_the_state_of_write(make: MakeMemory) -> None:
 
 def what_keeps_nothing_says_so(make: MakeMemory) -> None:
     """`keeps` is False only where no clean frame changes the state: models then never show it one."""
-    memory = _ready(make)
-    before = _start(memory)
-    x, cond = _clean(1, 3)
+    memory = parts.ready(make)
+    before = parts.start(memory)
+    x, cond = parts.clean(1, 3)
     if not memory.keeps:
         assert_equal(memory.write(x, before, cond)[1], before, "the state of a memory that keeps nothing")
 
 
 def future_leaks_nothing(make: MakeMemory) -> None:
     """By gradient, exactly zero: later clean frames, later chunks of a flight, other groups and other slots."""
-    memory = _ready(make)
-    clean, cond = _clean(1, 6)
+    memory = parts.ready(make)
+    clean, cond = parts.clean(1, 6)
     clean.requires_grad_()
-    out, state = memory.write(clean, _start(memory), cond)
+    out, state = memory.write(clean, parts.start(memory), cond)
     for f in range(6):
         (grad,) = torch.autograd.grad(out[0, f].square().sum(), clean, retain_graph=True)
         assert not grad[:, f + 1 :].any(), f"write: frame {f} sees later frames"
         assert not grad[1:].any(), f"write: frame {f} sees other slots"
     order = (0, 0, 1, 2)
-    x, told = _flight(2, order)
+    x, told = parts.flight(2, order)
     x.requires_grad_()
-    out = _read(memory, map_state(torch.detach, state), x, told)
+    out = parts.read(memory, map_state(torch.detach, state), x, told)
     for f, block in enumerate(order):
         (grad,) = torch.autograd.grad(out[0, f].square().sum(), x, retain_graph=True)
         late = [j for j, other in enumerate(order) if other > block]
         assert not grad[:, late].any(), f"read: frame {f} of blocks {order} sees a later block"
         assert not grad[1:].any(), "read: a slot sees other slots"
     starts = (1, 3, 5)
-    noisy, told = _noisy(3, len(starts), order)
+    noisy, told = parts.noisy(3, len(starts), order)
     noisy.requires_grad_()
     for before in (None, map_state(torch.detach, state)):
         _, out, _ = memory.scan(clean, noisy, starts, before, cond, told)
@@ -149,40 +116,41 @@ def future_leaks_nothing(make: MakeMemory) -> None:
 
 def past_is_remembered(make: MakeMemory) -> None:
     """What was written moves what is read, by more than a hundredth of its rms: the other checks are no empty words."""
-    memory = _ready(make)
-    x, cond = _flight(2)
-    clean, told = _clean(1, 3)
+    memory = parts.ready(make)
+    x, cond = parts.flight(2)
+    clean, told = parts.clean(1, 3)
     clean.requires_grad_()
-    state = memory.write(clean, _start(memory), told)[1]
-    out = _read(memory, state, x, cond)
-    assert error(out, _read(memory, _start(memory), x, cond)) > 0.01, "the state moves nothing"
+    state = memory.write(clean, parts.start(memory), told)[1]
+    out = parts.read(memory, state, x, cond)
+    assert error(out, parts.read(memory, parts.start(memory), x, cond)) > 0.01, "the state moves nothing"
     (grad,) = torch.autograd.grad(out.square().sum(), clean)
     assert grad[:, -1].any(), "no gradient reaches the newest frame written"
 
 
 def state_has_fixed_size(make: MakeMemory) -> None:
     """Names, shapes and types of all leaves are the same after 0, 1 and 50 frames; every leaf is batch-first."""
-    memory = _ready(make)
-    state = start = _start(memory)
+    memory = parts.ready(make)
+    state = start = parts.start(memory)
     for frames in (1, 9, 40):
-        state = memory.write(*_one(_clean(1, frames), state))[1]
+        state = memory.write(*parts.one(parts.clean(1, frames), state))[1]
         for (name, a), (other, b) in zip(store.flatten(start).items(), store.flatten(state).items(), strict=True):
             same = (name, a.shape, a.dtype) == (other, b.shape, b.dtype)
             assert same, f"leaf {name} {tuple(a.shape)} became {other} {tuple(b.shape)}"
-            assert b.numel() == 0 or b.shape[0] == BATCH, f"leaf {name} {tuple(b.shape)} is not batch-first"
+            assert b.numel() == 0 or b.shape[0] == parts.BATCH, f"leaf {name} {tuple(b.shape)} is not batch-first"
     assert store.size(state) == store.size(start)
 
 
 def cost_is_the_same_at_any_age(make: MakeMemory) -> None:
     """Multiplications of each verb after 1 frame and after 50: what grows with the length of a video would show."""
-    memory = _ready(make)
-    (clean, cond), (x, told) = _clean(2, 2), _flight(3)
+    memory = parts.ready(make)
+    (clean, cond), (x, told) = parts.clean(2, 2), parts.flight(3)
     costs = []
     for frames in (1, 50):
-        state = memory.write(*_one(_clean(1, frames), _start(memory)))[1]
+        state = memory.write(*parts.one(parts.clean(1, frames), parts.start(memory)))[1]
         verbs: dict[str, Callable[[], object]] = {
             "write": partial(memory.write, clean, state, cond), "commit": partial(memory.commit, clean, state, cond),
-            "prepare": partial(memory.prepare, state, GRID), "read": partial(memory.read, x, memory.prepare(state, GRID), told),
+            "prepare": partial(memory.prepare, state, parts.GRID),
+            "read": partial(memory.read, x, memory.prepare(state, parts.GRID), told),
         }  # fmt: skip
         costs.append({name: flops.count(verb).total for name, verb in verbs.items()})
     assert costs[0] == costs[1], f"operations after 1 frame {costs[0]}, after 50 {costs[1]}"
@@ -190,33 +158,34 @@ def cost_is_the_same_at_any_age(make: MakeMemory) -> None:
 
 def state_can_be_forked(make: MakeMemory) -> None:
     """One slot handed to three: each goes on by itself, as the one alone does."""
-    memory = _ready(make)
-    one = memory.write(*_one(_clean(1, 5, 1), _start(memory, 1)))[1]
+    memory = parts.ready(make)
+    one = memory.write(*parts.one(parts.clean(1, 5, 1), parts.start(memory, 1)))[1]
     three = map_state(lambda leaf: leaf.repeat_interleave(3, 0), one)
-    (clean, cond), (x, told) = _clean(2, 4, 3), _flight(3, batch=3)
+    (clean, cond), (x, told) = parts.clean(2, 4, 3), parts.flight(3, batch=3)
     after = memory.write(clean, three, cond)[1]
-    seen = _read(memory, after, x, told)
+    seen = parts.read(memory, after, x, told)
     for i in range(3):
         row = slice(i, i + 1)
         alone = memory.write(clean[row], one, cond._replace(emb=cond.emb[row]))[1]
         assert_close(map_state(lambda leaf, row=row: leaf[row], after), alone, f"fork {i}")
-        assert_close(seen[row], _read(memory, alone, x[row], told._replace(emb=told.emb[row])), f"read of fork {i}")
+        assert_close(seen[row], parts.read(memory, alone, x[row], told._replace(emb=told.emb[row])), f"read of fork {i}")
 
 
 def slots_are_independent(make: MakeMemory) -> None:
     """Rollouts of different length side by side in one batch are each what they are alone."""
-    memory = _ready(make)
+    memory = parts.ready(make)
     counts = (1, 6, 0, 30)
-    alone = [_start(memory, 1) for _ in counts]
-    alone = [memory.write(*_one(_clean(i, n, 1), s))[1] if n else s for i, (n, s) in enumerate(zip(counts, alone, strict=True))]
+    alone = [parts.start(memory, 1) for _ in counts]
+    for i, n in enumerate(counts):
+        alone[i] = memory.write(*parts.one(parts.clean(i, n, 1), alone[i]))[1] if n else alone[i]
     state = map_state(lambda *t: torch.cat(t), *alone)
     batch = len(counts)
-    x, told = _flight(5, batch=batch)
-    y, cond = _clean(6, 3, batch)
-    noisy, noisy_cond = _noisy(7, 2, (0, 1), batch)
+    x, told = parts.flight(5, batch=batch)
+    y, cond = parts.clean(6, 3, batch)
+    noisy, noisy_cond = parts.noisy(7, 2, (0, 1), batch)
 
     def all_verbs(i: slice, state: State) -> State:
-        read = _read(memory, state, x[i], told._replace(emb=told.emb[i]))
+        read = parts.read(memory, state, x[i], told._replace(emb=told.emb[i]))
         seen, after = memory.write(y[i], state, cond._replace(emb=cond.emb[i]))
         conds = cond._replace(emb=cond.emb[i]), noisy_cond._replace(emb=noisy_cond.emb[i])
         a, b, end = memory.scan(y[i], noisy[i], (1, 3), state, *conds)
@@ -230,13 +199,13 @@ def slots_are_independent(make: MakeMemory) -> None:
 
 def nothing_is_changed_in_place(make: MakeMemory) -> None:
     """A state is a value: no verb changes it, nor its other arguments, and reading twice gives the same."""
-    memory = _ready(make)
-    state = memory.write(*_one(_clean(1, 5), _start(memory)))[1]
-    x, told = _flight(2)
-    (y, cond), (noisy, noisy_cond) = _clean(3, 2), _noisy(4, 2, (0, 1))
+    memory = parts.ready(make)
+    state = memory.write(*parts.one(parts.clean(1, 5), parts.start(memory)))[1]
+    x, told = parts.flight(2)
+    (y, cond), (noisy, noisy_cond) = parts.clean(3, 2), parts.noisy(4, 2, (0, 1))
     given = {"state": state, "x": x, "y": y, "noisy": noisy, "emb": told.emb}
     before = map_state(torch.clone, given)
-    view = memory.prepare(state, GRID)
+    view = memory.prepare(state, parts.GRID)
     held = map_state(torch.clone, view)
     first = memory.read(x, view, told)
     memory.write(y, state, cond)
@@ -248,42 +217,42 @@ def nothing_is_changed_in_place(make: MakeMemory) -> None:
 
 def state_can_be_detached(make: MakeMemory) -> None:
     """Detached leaves give the same numbers and carry no gradient to what was written."""
-    memory = _ready(make)
-    clean, cond = _clean(1, 4)
+    memory = parts.ready(make)
+    clean, cond = parts.clean(1, 4)
     clean.requires_grad_()
-    state = memory.write(clean, _start(memory), cond)[1]
-    x, told = _flight(2)
-    out = _read(memory, map_state(torch.detach, state), x, told)
-    assert_equal(out, _read(memory, state, x, told), "read of the detached state")
+    state = memory.write(clean, parts.start(memory), cond)[1]
+    x, told = parts.flight(2)
+    out = parts.read(memory, map_state(torch.detach, state), x, told)
+    assert_equal(out, parts.read(memory, state, x, told), "read of the detached state")
     (grad,) = torch.autograd.grad(out.square().sum(), clean, allow_unused=True)
     assert grad is None, "gradient passes through a detached state"
 
 
 def state_survives_the_disk(make: MakeMemory) -> None:
     """Saved, loaded and gone on with: bit for bit, names, types and all."""
-    memory = _ready(make)
-    for state in (_start(memory), memory.write(*_one(_clean(1, 5), _start(memory)))[1]):
+    memory = parts.ready(make)
+    for state in (parts.start(memory), memory.write(*parts.one(parts.clean(1, 5), parts.start(memory)))[1]):
         with tempfile.TemporaryDirectory() as folder:
             store.save_tensors(Path(folder) / "state.safetensors", store.flatten(state))
             back = store.unflatten(store.load_tensors(Path(folder) / "state.safetensors")[0])
         assert [t.dtype for t in leaves(back)] == [store.flatten(state)[n].dtype for n in store.flatten(back)]
         assert_equal(back, state, "the loaded state")
-        x, told = _flight(2)
-        assert_equal(_read(memory, back, x, told), _read(memory, state, x, told), "read of the loaded state")
+        x, told = parts.flight(2)
+        assert_equal(parts.read(memory, back, x, told), parts.read(memory, state, x, told), "read of the loaded state")
 
 
 def absent_frames_are_not_seen(make: MakeMemory) -> None:
     """`present` equals slicing, at the end of a flight and, with `first` moved, at its front."""
-    memory = _ready(make)
-    state = memory.write(*_one(_clean(1, 3), _start(memory)))[1]
-    x, told = _flight(2, (0, 0, 1, 1, 2))
+    memory = parts.ready(make)
+    state = memory.write(*parts.one(parts.clean(1, 3), parts.start(memory)))[1]
+    x, told = parts.flight(2, (0, 0, 1, 1, 2))
     for first, last in ((0, 3), (0, 1), (2, 5), (1, 4)):
-        here = torch.zeros(BATCH, 5, dtype=torch.bool)
+        here = torch.zeros(parts.BATCH, 5, dtype=torch.bool)
         here[:, first:last] = True
-        masked = _read(memory, state, x, told._replace(present=here))[:, first:last]
-        sliced = _read(memory, state, x[:, first:last], part(told, first, last)._replace(first=first))
+        masked = parts.read(memory, state, x, told._replace(present=here))[:, first:last]
+        sliced = parts.read(memory, state, x[:, first:last], part(told, first, last)._replace(first=first))
         assert_close(masked, sliced, f"frames {first} .. {last - 1} of 5 present")
-    (clean, cond), (noisy, noisy_cond) = _clean(3, 4), _noisy(4, 2, (0, 0, 1))
+    (clean, cond), (noisy, noisy_cond) = parts.clean(3, 4), parts.noisy(4, 2, (0, 0, 1))
     here = torch.tensor([[[1, 1, 0], [1, 1, 1]], [[1, 0, 0], [1, 1, 0]]], dtype=torch.bool)
     given = clean, noisy, (1, 4), state, cond, noisy_cond._replace(present=here)
     fast, slow = (scan(*given)[1][here] for scan in (memory.scan, _loop(memory)))
@@ -314,18 +283,14 @@ def young_state_is_a_small_one(small: MakeMemory, big: MakeMemory, frames: int) 
 
     For memories whose size is a matter of capacity alone, with weights of the same shapes.
     """
-    x, told = _flight(2)
+    x, told = parts.flight(2)
 
     def results(make: MakeMemory) -> State:
-        memory = _ready(make)
-        seen, state = memory.write(*_one(_clean(1, frames), _start(memory)))
-        return {"written": seen, "read": _read(memory, state, x, told)}
+        memory = parts.ready(make)
+        seen, state = memory.write(*parts.one(parts.clean(1, frames), parts.start(memory)))
+        return {"written": seen, "read": parts.read(memory, state, x, told)}
 
     assert_close(results(big), results(small), f"{frames} frames in the big memory")
-
-
-def _one(clean: tuple[Tokens, Cond], state: State) -> tuple[Tokens, State, Cond]:
-    return clean[0], state, clean[1]
 
 
 def _loop(memory: Memory) -> Callable[..., tuple[Tokens, Tokens, State]]:

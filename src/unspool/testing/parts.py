@@ -1,0 +1,48 @@
+"""What the checks of a memory are given: small memories in float64 with scaled weights, clean frames, flights, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from unspool.memory.base import Memory
+from unspool.testing.tools import draw, scale_weights
+from unspool.types import Cond, State, Tokens
+
+BATCH, WIDTH, GRID = 2, 32, (2, 3)
+
+
+def ready(make: Callable[[int], Memory], dtype: torch.dtype = torch.float64) -> Memory:
+    return scale_weights(make(WIDTH)).to(dtype).eval()
+
+
+def start(memory: Memory, batch: int = BATCH, dtype: torch.dtype = torch.float64) -> State:
+    return memory.start(batch, grid=GRID, device=torch.device("cpu"), dtype=dtype)
+
+
+def clean(seed: int, frames: int, batch: int = BATCH, dtype: torch.dtype = torch.float64) -> tuple[Tokens, Cond]:
+    x = draw(seed, 1, shape=(batch, frames, GRID[0] * GRID[1], WIDTH), dtype=dtype)
+    return x, Cond(draw(seed, 2, shape=(batch, frames, WIDTH), dtype=dtype), GRID, tuple(range(frames)))
+
+
+def noisy(
+    seed: int, groups: int, order: tuple[int, ...], batch: int = BATCH, dtype: torch.dtype = torch.float64
+) -> tuple[Tokens, Cond]:
+    """x (B, G, F, N, D) and its Cond with emb (B, G, F, D)."""
+    x = draw(seed, 3, shape=(batch, groups, len(order), GRID[0] * GRID[1], WIDTH), dtype=dtype)
+    return x, Cond(draw(seed, 4, shape=(batch, groups, len(order), WIDTH), dtype=dtype), GRID, order)
+
+
+def flight(seed: int, order: tuple[int, ...] = (0, 0, 1), batch: int = BATCH) -> tuple[Tokens, Cond]:
+    """One group: x (B, F, N, D), emb (B, F, D)."""
+    x, cond = noisy(seed, 1, order, batch)
+    return x[:, 0], cond._replace(emb=cond.emb[:, 0])
+
+
+def read(memory: Memory, state: State, x: Tokens, cond: Cond) -> Tokens:
+    return memory.read(x, memory.prepare(state, cond.grid), cond)
+
+
+def one(clean: tuple[Tokens, Cond], state: State) -> tuple[Tokens, State, Cond]:
+    return clean[0], state, clean[1]
