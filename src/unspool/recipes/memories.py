@@ -135,7 +135,7 @@ def malt(
     model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
     of_memory = MemoryNoise(noise if noise_on == "memory" else 0.0, forgotten)
     of_frames = noise if noise_on == "frames" else 0.0
-    objective = TeacherForcing(chunk, 2, of_frames, _prefixed(chunk, shift, prefix), of_memory)
+    objective = TeacherForcing(chunk, 2, of_frames, _prefixed(chunk, shift, prefix), memory_noise=of_memory)
     return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
 
 
