@@ -6,10 +6,15 @@ import inspect
 from fractions import Fraction
 
 import pytest
+import torch
 
-from unspool import config, recipes
+from unspool import config, hub, recipes
 from unspool.errors import UserError
+from unspool.grid import Shifted
+from unspool.model.guidance import Guided
+from unspool.rollout import begin, stream
 from unspool.solver import midpoint
+from unspool.testing import draw, error, scale_weights
 
 
 def test_every_argument_of_a_recipe_is_a_setting_with_its_default():
@@ -52,6 +57,76 @@ def test_rollout_options_reach_schedule_and_solver():
     assert system.solver is midpoint
     plain = config.resolve("chunk-by-chunk", {"size": "nano"}).build()
     assert config.RolloutOptions().apply(plain).schedule == plain.schedule
+
+
+def test_shift_and_guidance_are_chosen_in_use():
+    told = {"size": "nano", "resolution": 32, "rollout.shift": 3, "rollout.guidance": 1.5}
+    system = config.resolve("diffusion-forcing", told).build()
+    assert system.schedule.grid == Shifted(3.0) and isinstance(system.model, Guided) and system.model.weight == 1.5
+    plain = config.resolve("diffusion-forcing", told | {"rollout.guidance": None}).build()
+    assert [n for n, _ in system.named_parameters()] == [n for n, _ in plain.named_parameters()], "checkpoints fit both"
+    again = config.RolloutOptions(guidance=2.0).apply(system)
+    assert again.model.weight == 2.0 and again.model.model is system.model.model, "guidance does not pile up"
+    with pytest.raises(UserError, match="through memories alone"):
+        config.resolve("progressive", told).build()
+
+
+@pytest.mark.parametrize("recipe", ["chunk-by-chunk", "diffusion-forcing", "ar-diffusion", "progressive"])
+def test_each_option_of_the_rollout_makes_another_video(recipe):
+    """Over the same weights, scaled so that everything counts; and nothing said is the recipe's own."""
+    system = config.build(recipe, {"size": "nano", "resolution": 16, "patch": 8, "steps": 8, "components": 0})
+    scale_weights(system.model, 0.05).requires_grad_(False)
+    context = draw(1, shape=(1, 4, *system.model.shape), dtype=torch.float32)
+    options = [{}, {"lag": "1/4"}, {"lag": "1/2"}, {"lag": 0, "chunks": 2}, {"steps": 16}, {"solver": "midpoint"}, {"shift": 3}]
+    videos = []
+    for given in [{}, *options]:
+        chosen = config.rollout_options(given).apply(system)
+        plan = chosen.schedule.plan()
+        chunks = stream(chosen.model, chosen.blend, plan, begin(chosen.model, context, seed=0), frames=6, solver=chosen.solver)
+        videos.append(torch.cat([chunk.frames for chunk in chunks], 1))
+    assert torch.equal(videos[0], videos[1])
+    own = Fraction(system.schedule.lag).limit_denominator(100)
+    same = [i for i, given in enumerate(options) if given == {"lag": str(own)}]  # what it does anyway
+    for i, video in enumerate(videos[1:]):
+        assert video.shape[1] == 6 and torch.isfinite(video).all()
+        assert all(error(video, videos[1 + j]) > 1e-4 for j in range(i) if not {i, j} & {*same})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "says"),
+    [
+        ("progressive", {"steps": 20}, r"nearest lags are 1/10 and 3/20"),
+        ("progressive", {"rollout.steps": 12}, r"nearest lags are 1/12 and 1/6"),
+        ("progressive", {"chunks": 5000, "steps": 5000}, "under way at once"),
+        ("fifo", {"chunk": 1, "chunks": 1, "partitions": 1, "rollout.steps": 3}, "nearest lags"),
+        ("progressive", {"patch": 12}, "multiple of 8"), ("acdit", {"components": 500}, "choose fewer"),
+    ],
+)  # fmt: skip
+def test_plans_that_cannot_be_are_refused_with_what_can(recipe, given, says):
+    with pytest.raises(UserError, match=says):
+        config.resolve(recipe, {"size": "nano", **given}).build().schedule.plan()
+
+
+def test_progressive_recipes_share_their_weights():
+    """One base model for the progressive rollout without training and for the baselines; what is trained for it fits too."""
+    names = ("progressive", "progressive-free", "rolling", "replace-clean", "replace-noised", "fifo")
+    built = [config.build(name, {"size": "nano", "resolution": 32}) for name in names]
+    shapes = [{name: p.shape for name, p in system.named_parameters()} for system in built]
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+@pytest.mark.parametrize("recipe", ["progressive", "replace-clean", "replace-noised", "fifo"])
+def test_a_base_model_rolls_out_by_other_recipes(recipe, tmp_path):
+    """Trained once, loaded by another name: the same weights, in windows of the size that it was trained on."""
+    given = {"size": "nano", "resolution": 32, "chunk": 3, "chunks": 2, "steps": 4}
+    base = config.build("progressive-free", given)
+    scale_weights(base.model, 0.05)
+    hub.save_pretrained(base, tmp_path, {"recipe": "progressive-free", "arguments": given})
+    other = hub.from_pretrained(tmp_path, recipe=recipe)
+    pairs = zip(other.named_parameters(), base.named_parameters(), strict=True)
+    assert all(name == own and torch.equal(a, b) for (name, a), (own, b) in pairs)
+    plan = other.schedule.plan()
+    assert (plan.chunk, plan.redo + plan.frames) == {"progressive": (3, 6), "fifo": (1, 18)}.get(recipe, (3, 9))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from unspool.codec import Pixels
 from unspool.context import Channels, Tokens
 from unspool.errors import UserError
 from unspool.explain import check, explain, explain_dict, levels_picture
+from unspool.explain.picture import AWAY, SHOWN, unrolled
 from unspool.memory import Window
 from unspool.model import VideoTransformer
 from unspool.recipes import RECIPES
@@ -174,12 +175,14 @@ def test_mask_is_what_the_model_does() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_is_explained(recipe: str) -> None:
-    text = explain(config.build(recipe, TINY), recipe, measure=False)
+    whole = config.build(recipe, TINY)
+    text = explain(whole, recipe, measure=False)
     assert text.startswith(recipe)
     assert "Warning" not in text
     assert max(map(len, text.splitlines())) <= 150
-    for word in ("Levels", "Who sees whom", "token-forwards", "state", "training"):
+    for word in ("Levels", "token-forwards", "state", "training"):
         assert word in text
+    assert ("Who sees whom" in text) == isinstance(whole.model, VideoTransformer)
 
 
 def test_long_matrices_are_abridged() -> None:
@@ -233,8 +236,56 @@ def test_what_is_unwise_is_told() -> None:
     assert check(system()) == []
 
 
+@pytest.mark.parametrize("recipe", ["replace-clean", "replace-noised", "fifo", "guided"])
+def test_evaluations_around_a_model_are_counted_in_its_own_frames(recipe: str) -> None:
+    """RN and RW ask for the flight once, a queue for all of its clips, guidance twice."""
+    if recipe == "guided":
+        whole = config.resolve("diffusion-forcing", {**TINY, "rollout.guidance": 2.0}).build()
+    else:
+        whole = config.build(recipe, TINY)
+    told, plan, around = explain_dict(whole, measure=False)["evaluations"], whole.schedule.plan(), whole.model
+    asked: list[int] = []
+    plain = around.model.reader
+    around.model.reader = lambda state, *known: (  # type: ignore[method-assign]
+        lambda x, level, **more: (asked.append(x.shape[1]), plain(state, *known)(x, level, **more))[1]
+    )
+    state = around.start(1, seed=torch.zeros(1, dtype=torch.int64), device="cpu", dtype=torch.float32)
+    around.denoise(torch.zeros(1, plan.redo + plan.frames, *around.shape), plan.loop[:1], state)
+    tokens = told["tokens_per_frame"]
+    called = (len(plan.loop) - 1) * sum(asked) * tokens / plan.hop
+    assert told["token_forwards_per_frame"] == called + told["remember_calls_per_chunk"] * tokens
+
+
+def test_a_growing_window_costs_what_it_holds() -> None:
+    """Before the first frame, and in the text, where frames that have not entered are dots."""
+    grown, full = (config.build("progressive", TINY), config.build("progressive", TINY))
+    full = dataclasses.replace(full, schedule=dataclasses.replace(full.schedule, grow=False))
+    told, other = (explain_dict(one, measure=False) for one in (grown, full))
+    assert told["first_frame"]["denoise_calls"] == other["first_frame"]["denoise_calls"]
+    assert other["first_frame"]["flops"] == other["first_frame"]["denoise_calls"] * other["flops"]["denoise"]
+    assert 0.4 * other["first_frame"]["flops"] < told["first_frame"]["flops"] < 0.75 * other["first_frame"]["flops"]
+    text = explain(grown, measure=False)
+    assert "· is not in flight yet" in text and "████····" in text and "newest clean frames in front" in text
+
+
+def test_an_unrolled_plan_is_what_is_streamed() -> None:
+    """The loop's first row where each hop begins and its last at the end; what left is shown, what has not come is away."""
+    for case in (Staircase(6, 2, Fraction(1, 3), grow=True), Staircase(4, 2, redo=2), Staircase(4, 1, Fraction(1, 4), 2)):
+        plan = case.plan()
+        matrix = unrolled(plan, 3)
+        walk, rows = len(plan.warmup) - 1, len(plan.loop) - 1
+        assert len(matrix) == walk + 3 * rows + 1
+        for hop in range(3):
+            at, before = hop * plan.hop, matrix[walk + hop * rows]
+            assert before[at : at + plan.redo + plan.frames].tolist() == plan.loop[0].tolist()
+            assert (before[:at] == SHOWN).all() and (before[at + plan.redo + plan.frames :] == AWAY).all()
+        assert matrix[-1, -(plan.redo + plan.frames) :].tolist() == plan.loop[-1].tolist()
+        for row, here in enumerate(plan.entering):
+            assert (matrix[row, here:] == AWAY).all() and (matrix[row, :here] > AWAY).all()
+
+
 def test_levels_picture(tmp_path: Path) -> None:
-    levels_picture(Staircase(8, 2, Fraction(1, 4)).plan(), tmp_path / "levels.png")
+    levels_picture(Staircase(8, 2, Fraction(1, 4), grow=True).plan(), tmp_path / "levels.png")
     with Image.open(tmp_path / "levels.png") as picture:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ CASES = {
     "frame by frame": Staircase(2, 1),
     "progressive": Staircase(4, 2, 0.25),
     "two in flight": Staircase(4, 2, 0.5),
+    "growing": Staircase(6, 2, Fraction(1, 3), grow=True),
     "full sequence": Staircase(3, 2, 0, 2),
     "noise ahead": Staircase(2, 2, 1, 3),
     "redo": Staircase(2, 2, 0.5, redo=2),
@@ -126,6 +128,86 @@ def test_endless() -> None:
     model = nano()
     chunks = stream(model, BLEND, CASES["chunk by chunk"].plan(), begin(model, video(2), seed=0))
     assert joined([next(chunks) for _ in range(3)]).shape == (2, 6, *SHAPE)
+
+
+# -- windows that grow and shrink -----------------------------------------------------------------------------------------
+
+WINDOWS = {
+    "growing": Staircase(6, 2, Fraction(1, 3), grow=True),
+    "S != F": Staircase(8, 1, Fraction(1, 4), grow=True),
+    "not one shift for each": Staircase(5, 2, Fraction(2, 5), grow=True),
+    "behind an overlap": Staircase(4, 2, 0.5, redo=2, grow=True),
+    "together": Staircase(3, 2, 0, 3, grow=True),
+}
+
+
+@pytest.mark.parametrize("case", WINDOWS.values(), ids=WINDOWS.keys())
+@pytest.mark.parametrize("options", [{"chunk": 8}, {"chunk": 8, "context": Tokens(2, joined=True), "window": 0}, {}], ids=str)
+def test_masked_is_cut_off(case: Staircase, options: dict[str, Any]) -> None:
+    """One shape for ever, or frames that are not there left out: the same video, also where every frame sees every other."""
+    model = nano(**options)
+    for frames in (1, 2, 3, 9):
+        for context in (0, 3):
+            rollout = begin(model, video(context), seed=3, redo=case.redo)
+            for drain in (False, True):
+                cut, masked = (run(model, case, frames, rollout, drain=drain, fixed=fixed) for fixed in (False, True))
+                assert_close(joined(masked), joined(cut))
+                assert joined(cut).shape[1] == frames
+
+
+def by_hand(model: VideoTransformer, case: Staircase, context: Video, frames: int, drain: bool) -> Video:
+    """PA-VDM's rollout as a list of chunks, appended to and popped from, m = S / K steps apart: slow and obvious, without
+    any matrix."""
+    steps, m, size = case.steps, case.stride, case.chunk
+    seed = 3 + torch.arange(len(context))
+    state = model.remember(context, model.start(len(context), seed=seed, device="cpu", dtype=torch.float64))
+    noise, at, made, flight = FrameNoise(SHAPE), context.shape[1], 0, []
+    out: list[Video] = []
+    while len(out) * size < frames:
+        if (len(flight) < steps // m) and not (drain and made * size >= frames):
+            fresh = noise(seed, torch.full((len(context),), at + made * size), size).double()
+            flight.append([fresh, steps])
+            made += 1
+        for _ in range(m):
+            x = torch.cat([chunk for chunk, _ in flight], 1)
+            level = torch.cat([torch.full((len(x), size), tick / steps) for _, tick in flight], 1).double()
+            velocity = model.denoise(x, level, state).split(size, 1)
+            flight = [[c - v / steps, tick - 1] for (c, tick), v in zip(flight, velocity, strict=True)]
+        if flight[0][1] == 0:
+            state = model.remember(flight[0][0], state)
+            out.append(flight.pop(0)[0])
+    return torch.cat(out, 1)[:, :frames]
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize("frames", [1, 2, 4, 7, 11])
+@pytest.mark.parametrize("context", [0, 2, 5])
+@pytest.mark.parametrize("case", [WINDOWS["growing"], WINDOWS["S != F"]], ids=["6 steps", "8 steps"])
+def test_progressive_is_the_loop_by_hand(case: Staircase, frames: int, context: int, drain: bool) -> None:
+    """Window, kept clean chunk, growing and shrinking, from real frames and from nothing, in a model that looks both ways."""
+    model = nano(chunk=8, context=Tokens(2, joined=True), window=0)
+    got = run(model, case, frames, begin(model, video(context), seed=3), drain=drain)
+    want = by_hand(model, case, video(context), frames, drain)
+    assert error(joined(got), want) < 1e-5  # levels are single precision
+    assert joined(got).shape == want.shape
+
+
+def test_the_ends_of_the_lag() -> None:
+    """Lag 1 is chunk by chunk, lag 0 the full sequence, whether the window grows or not: each against its own few lines."""
+    model, context = nano(chunk=8), video(4)
+    seed, noise = torch.tensor([3, 4]), FrameNoise(SHAPE)
+    for lag, size, chunks in ((1, 2, None), (0, 6, 3)):
+        state = begin(model, context, seed=3).state
+        want = []
+        for at in range(4, 16, size):
+            x = noise(seed, torch.tensor([at, at]), size).double()
+            for step in (4, 3, 2, 1):
+                x = x - model.denoise(x, torch.full((2, size), step / 4).double(), state) / 4
+            state = model.remember(x, state)
+            want.append(x)
+        for grow in (False, True):
+            got = joined(run(model, Staircase(4, 2, lag, chunks, grow=grow), 12))
+            assert error(got, torch.cat(want, 1)) < 1e-6
 
 
 # -- slow oracles ---------------------------------------------------------------------------------------------------------

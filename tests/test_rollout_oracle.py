@@ -15,7 +15,7 @@ from unspool.model import VideoModel
 from unspool.rollout import Rollout, begin, stream
 from unspool.schedule import Staircase, cosine, linear
 from unspool.solver import Solver, euler, midpoint
-from unspool.testing import assert_close, assert_equal, draw
+from unspool.testing import assert_close, assert_equal, draw, nano, video
 from unspool.types import Known, Levels, State, Video
 
 SHAPE = (1, 2, 2)
@@ -83,26 +83,41 @@ def staircases(draw, redo: int = 3) -> Staircase:
     m = draw(st.integers(0, steps))
     chunks = draw(st.integers(1, 4) if m == 0 else st.none() | st.integers(1, 8))
     grid = draw(st.sampled_from([linear, cosine]))
-    return Staircase(steps, draw(st.integers(1, 3)), Fraction(m, steps), chunks, grid, draw(st.integers(0, redo)))
+    size, again, grow = draw(st.integers(1, 3)), draw(st.integers(0, redo)), draw(st.booleans())
+    return Staircase(steps, size, Fraction(m, steps), chunks, grid, again, grow)
 
 
 @settings(max_examples=200)
 @given(
     case=staircases(), blend=st.sampled_from([AlphaBlend(), Cosine()]), solver=st.sampled_from([euler, midpoint]),
-    context=st.integers(0, 5), frames=st.integers(1, 40), drain=st.booleans(),
+    context=st.integers(0, 5), frames=st.integers(1, 40), ends=st.sampled_from(["cut", "drained", "drained, one shape"]),
 )  # fmt: skip
-def test_the_data_come_back(case: Staircase, blend: Blend, solver: Solver, context: int, frames: int, drain: bool) -> None:
-    """All schedules, blends and solvers; slots at different frames; every frame once, in order, at its absolute index."""
+def test_the_data_come_back(case: Staircase, blend: Blend, solver: Solver, context: int, frames: int, ends: str) -> None:
+    """All schedules, blends and solvers, any length; slots at different frames; every frame once, in order, at its index."""
     plan, model = case.plan(), Oracle(blend)
+    drain, fixed = ends != "cut", ends == "drained, one shape"
     context += plan.redo
     shown = 0
-    for chunk in stream(model, blend, plan, ready(model, context, plan.redo), frames=frames, solver=solver, drain=drain):
+    options = {"frames": frames, "solver": solver, "drain": drain, "fixed": fixed}
+    for chunk in stream(model, blend, plan, ready(model, context, plan.redo), **options):
         assert_equal(chunk.at, context + OFFSET + shown, "index")
         assert 1 <= chunk.frames.shape[1] <= plan.hop
         assert (chunk.levels[:, plan.redo : plan.redo + chunk.frames.shape[1]] == 0).all()
         assert_close(chunk.frames, wanted(context + shown, chunk.frames.shape[1]), f"frames from {shown}")
         shown += chunk.frames.shape[1]
     assert shown == frames
+    assert not fixed or set(model.columns) == {plan.redo + plan.frames}
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize("frames", [1, 3, 4, 5, 893, 1440, 2880])
+def test_lengths_of_the_trade(frames: int, drain: bool) -> None:
+    """One frame, a frame less and more than a chunk, half a minute, a minute and two, to the frame."""
+    plan, model = Staircase(4, 4, Fraction(1, 4), grow=True).plan(), nano(dtype=torch.float32, depth=1, window=1)
+    rollout = begin(model, video(1, 1, dtype=torch.float32), seed=0)
+    with torch.inference_mode():
+        chunks = stream(model, AlphaBlend(), plan, rollout, frames=frames, drain=drain)
+        assert sum(chunk.frames.shape[1] for chunk in chunks) == frames
 
 
 @settings(max_examples=60)
@@ -125,18 +140,19 @@ def test_cut_and_resumed(case: Staircase, cuts: list[int]) -> None:
 @settings(max_examples=60)
 @given(case=staircases(), frames=st.integers(1, 30))
 def test_evaluations_are_what_the_plan_says(case: Staircase, frames: int) -> None:
-    """A cut run walks the warm-up once and the loop once a hop, the whole flight each time; a drained one drops a column for
-    each frame that is not wanted."""
+    """A cut run walks the warm-up once and the loop once a hop, the whole flight each time, less what has not entered yet; a
+    drained one drops a column for each frame that is not wanted."""
     plan, blend = case.plan(), AlphaBlend()
     cut, drained = Oracle(blend), Oracle(blend)
     list(stream(cut, blend, plan, ready(cut, 4, plan.redo), frames=frames))
     *_, last = stream(drained, blend, plan, ready(drained, 4, plan.redo), frames=frames, drain=True)
     assert last.rollout is None
     hops, rows = -(-frames // plan.hop), len(plan.loop) - 1
-    walk = (len(plan.warmup) - 1) * (plan.redo + plan.frames)
+    walk = sum(plan.entering)
     assert cut.forwards == walk + hops * rows * (plan.redo + plan.frames)
     exist = [min(plan.frames, -(-(frames - i * plan.hop) // plan.chunk) * plan.chunk) for i in range(hops)]
-    assert drained.forwards == walk + sum(rows * (plan.redo + n) for n in exist)
+    entered = sum(min(n, plan.redo + exist[0]) for n in plan.entering)
+    assert drained.forwards == entered + sum(rows * (plan.redo + n) for n in exist)
     if plan.frames > plan.hop:
         assert drained.forwards < cut.forwards
     if frames % plan.hop == 0:

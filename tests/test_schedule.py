@@ -1,4 +1,4 @@
-"""Levels: every invariant of a plan, over all staircases; the laws of training levels."""
+"""Levels of a rollout: every invariant of a plan, over all staircases."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.errors import UserError
-from unspool.schedule import Independent, Plan, Staircase, Together, cosine, linear
-
-KEYS = torch.arange(4000)
+from unspool.grid import Shifted, cosine, linear, ratio
+from unspool.schedule import Plan, Staircase
 
 
 @st.composite
@@ -25,8 +24,9 @@ def staircases(draw, max_steps: int = 9) -> Staircase:
     chunks = draw(st.integers(1, 6) if m == 0 else st.none() | st.integers(1, 6))
     lag = draw(st.sampled_from([Fraction(m, steps), m / steps]))
     return Staircase(
-        steps, draw(st.integers(1, 3)), lag, chunks, draw(st.sampled_from([linear, cosine])), draw(st.integers(0, 3))
-    )
+        steps, draw(st.integers(1, 3)), lag, chunks, draw(st.sampled_from([linear, cosine, Shifted(3.0)])),
+        draw(st.integers(0, 3)), draw(st.booleans()),
+    )  # fmt: skip
 
 
 def ticks(case: Staircase) -> list[float]:
@@ -119,6 +119,81 @@ def test_rows_and_evaluations(case: Staircase) -> None:
     assert plan.evaluations == pytest.approx((len(plan.loop) - 1) * (plan.redo + plan.frames) / plan.hop)
 
 
+def simulated(case: Staircase) -> tuple[list[list[float]], list[int]]:
+    """Chunk by chunk in exact fractions, as a story: (levels of every chunk before each step, how many are in flight).
+
+    Chunk k begins its descent k * lag behind chunk 0. In a rollout that lets a chunk leave every `lag`, one enters whenever one
+    leaves: K chunks in flight, of which the last stands K * lag - 1 of its own descents before it begins. Told for the warm-up
+    and as many further chunks as one flight.
+    """
+    lag, step = Fraction(case.stride, case.steps), Fraction(1, case.steps)
+    count = case.chunks or -(-case.steps // case.stride)
+    time, levels, flying = Fraction(0), [], []
+    while time < 1 - lag + count * lag:
+        falls = [min(Fraction(1), max(Fraction(0), 1 + k * lag - time)) for k in range(3 * count)]
+        levels.append([float(case.grid(torch.tensor(float(t)).double())) for t in falls])
+        flying.append(sum(1 + k * lag - time <= count * lag for k in range(3 * count)))
+        time += step
+    return levels, flying
+
+
+@given(case=staircases())
+def test_plans_are_the_slow_story(case: Staircase) -> None:
+    """Warm-up and loop after loop, against every chunk followed by itself; growing, a chunk is in flight when it should be."""
+    plan = case.plan()
+    count, whole = kinds(case, plan)
+    if whole:
+        assert len(plan.warmup) == 1 and plan.entering == ()
+        return
+    levels, flying = simulated(case)
+    walk, m = len(plan.warmup) - 1, case.stride
+    for row, (want, here) in enumerate(zip(levels, flying, strict=True)):
+        gone = 0 if row < walk else (row - walk) // m  # chunks that left
+        got = plan.warmup[row] if row < walk else plan.loop[(row - walk) % m]
+        assert got[plan.redo :: case.chunk].tolist() == pytest.approx(want[gone : gone + count], abs=1e-6)
+        if row < walk:
+            grown = plan.redo + case.chunk * min(here, count) if case.grow else plan.redo + plan.frames
+            assert plan.entering[row] == grown
+        else:
+            assert here - gone == count, "the loop is always full"
+
+
+@given(case=staircases())
+def test_what_has_not_entered_is_noise(case: Staircase) -> None:
+    """And nothing that is in flight ever leaves before the loop; one chunk at least is there."""
+    plan = case.plan()
+    assert len(plan.entering) == len(plan.warmup) - 1 and list(plan.entering) == sorted(plan.entering)
+    for row, here in enumerate(plan.entering):
+        assert here >= plan.redo + plan.chunk
+        assert (plan.warmup[row : row + 2, here:] == 1).all()
+
+
+def test_a_growing_window_by_hand() -> None:
+    """PA-VDM's: one chunk, m steps, another chunk; the row where the loop begins has them all."""
+    plan = Staircase(6, 2, Fraction(1, 3), grow=True).plan()
+    assert plan.entering == (2, 2, 4, 4) and plan.frames == 6
+    assert plan.warmup[:, ::2].tolist() == [
+        pytest.approx(row) for row in ([1, 1, 1], [5 / 6, 1, 1], [4 / 6, 1, 1], [3 / 6, 5 / 6, 1], [2 / 6, 4 / 6, 1])
+    ]
+
+
+@given(r=st.floats(0.2, 8), s=st.floats(0.2, 8))
+def test_shifts_compose_and_keep_their_ends(r: float, s: float) -> None:
+    """A factor of noise to signal: level / (1 - level) is r times that of time; two shifts are one by their product."""
+    time = torch.linspace(0, 1, 101).double()
+    level = Shifted(r)(time)
+    assert level[0] == 0 and level[-1] == 1 and (level.diff() > 0).all()
+    inner = slice(1, -1)
+    assert torch.allclose(level[inner] / (1 - level[inner]), r * time[inner] / (1 - time[inner]))
+    assert torch.allclose(Shifted(s)(level), Shifted(r * s)(time))
+    assert torch.equal(Shifted(1.0)(time), linear(time))
+
+
+def test_the_shift_of_a_flight() -> None:
+    """Four times the tokens, twice the ratio: of resolution and of length alike."""
+    assert ratio(64 * 16, 64 * 16) == 1 and ratio(256 * 16, 64 * 16) == 2 and ratio(64 * 64, 64 * 16) == 2
+
+
 @pytest.mark.parametrize(
     ("case", "loop", "warm", "hop"),
     [
@@ -177,7 +252,7 @@ def test_a_refused_lag_names_lags_that_work(steps: int, lag: float) -> None:
             Staircase(steps, lag=other, chunks=2).plan()
 
 
-@pytest.mark.parametrize("grid", [linear, cosine])
+@pytest.mark.parametrize("grid", [linear, cosine, Shifted(1.0)])
 def test_grids(grid) -> None:
     """Strictly monotone between exact ends, symmetric about the middle."""
     level = grid(torch.linspace(0, 1, 1001, dtype=torch.float64))
@@ -197,57 +272,3 @@ def test_ends_are_exact_whatever_the_grid() -> None:
     rows = torch.cat([plan.warmup, plan.loop])
     assert rows.max() == 1 and rows.min() == 0
     assert ((rows == 0) | (rows >= 0.01)).all()
-
-
-def distance_to_uniform(u: torch.Tensor) -> float:
-    """Kolmogorov-Smirnov distance times sqrt(n): above 1.95 has probability 0.001."""
-    x = u.flatten().double().sort().values
-    n = len(x)
-    return float((x - (torch.arange(n) + 0.5) / n).abs().max() * math.sqrt(n))
-
-
-@pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_independent_law(shift: float) -> None:
-    level = Independent(shift=shift)(KEYS, 6)
-    assert level.shape == (4000, 6) and ((level > 0) & (level < 1)).all()
-    assert distance_to_uniform(level / (shift - (shift - 1) * level)) < 1.95
-    between = torch.corrcoef(level.T) - torch.eye(6)
-    assert between.abs().max() < 5 / math.sqrt(4000)
-    assert float(level.mean()) == pytest.approx({1.0: 0.5, 3.0: (3 - 1.5 * math.log(3)) / 2}[shift], abs=0.01)
-
-
-@given(chunk=st.integers(1, 5), frames=st.integers(1, 13))
-def test_independent_chunks_share_a_level(chunk: int, frames: int) -> None:
-    level = Independent(chunk)(KEYS[:8], frames)
-    assert level.shape == (8, frames)
-    for first in range(0, frames, chunk):
-        assert (level[:, first : first + chunk] == level[:, first : first + 1]).all()
-    for slot in level:
-        assert len(slot.unique()) == -(-frames // chunk)
-
-
-def test_independent_clean_frames() -> None:
-    level = Independent(clean=0.1)(KEYS, 6)
-    assert float((level == 0).double().mean()) == pytest.approx(0.1, abs=0.01)
-    assert distance_to_uniform(level[level > 0]) < 1.95
-    plain = Independent()(KEYS, 6)
-    assert torch.equal(level.where(level > 0, plain), plain)  # being clean is drawn apart from the level
-
-
-def test_together_law() -> None:
-    level = Together()(KEYS, 5)
-    assert level.shape == (4000, 5) and (level == level[:, :1]).all()
-    assert distance_to_uniform(level[:, 0]) < 1.95
-
-
-@pytest.mark.parametrize("law", [Independent(2, 3.0, 0.2), Together()], ids=str)
-def test_laws_are_pure_functions_of_the_key(law) -> None:
-    whole = law(KEYS[:50], 8)
-    assert torch.equal(law(KEYS[:50].flip(0), 8).flip(0), whole)
-    assert torch.equal(law(KEYS[20:21], 8)[0], whole[20])
-
-
-def test_no_level_lies_below_the_least() -> None:
-    level = Independent(shift=3.0, least=0.2)(torch.arange(5000), 1)
-    assert level.min() >= 0.2 and level.min() < 0.21 and level.max() > 0.99
-    assert torch.allclose(level, 0.2 + 0.8 * Independent(shift=3.0)(torch.arange(5000), 1))

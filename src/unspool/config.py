@@ -27,10 +27,12 @@ import pydantic
 
 from unspool import recipes
 from unspool.errors import UserError
+from unspool.grid import Shifted
+from unspool.model.guidance import Guided
 from unspool.solver import Solver, euler, midpoint
 from unspool.system import System
 from unspool.train.loop import TrainOptions
-from unspool.types import Count
+from unspool.types import Count, Positive
 
 SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint}
 
@@ -40,21 +42,29 @@ class RolloutOptions:
     """How a model is rolled out; None leaves it as its recipe has it. See `Staircase`.
 
     lag: of a chunk behind the one before, 1 is one after the other, 1/4 four under way, 0 all together. steps: of a descent
-    from noise to clean. chunks: under way at once. solver: of the descent.
+    from noise to clean. chunks: under way at once. solver: of the descent. shift: above 1, more of the descent is near noise.
+    guidance: by history: above 1, further from what the model would make without its past, at twice the evaluations.
     """
 
     lag: Fraction | None = None
     steps: Count | None = None
     chunks: Count | None = None
     solver: Literal["euler", "midpoint"] | None = None
+    shift: Positive | None = None
+    guidance: Positive | None = None
 
     def apply(self, system: System) -> System:
-        """The system with this schedule and solver. Raises UserError when no rollout could ever follow the schedule."""
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-        solver = SOLVERS[given.pop("solver")] if self.solver else system.solver
-        schedule = dataclasses.replace(system.schedule, **given)
+        """The system with this schedule, solver and guidance. Raises UserError when no rollout could ever follow the schedule,
+        and for guidance of a model whose past cannot be hidden."""
+        levels: dict[str, Any] = {"lag": self.lag, "steps": self.steps, "chunks": self.chunks}
+        levels["grid"] = None if self.shift is None else Shifted(self.shift)
+        schedule = dataclasses.replace(system.schedule, **{name: v for name, v in levels.items() if v is not None})
         schedule.plan()
-        return dataclasses.replace(system, schedule=schedule, solver=solver)
+        model = system.model
+        if self.guidance is not None:
+            model = Guided(model.model if isinstance(model, Guided) else model, system.blend, self.guidance)
+        solver = SOLVERS[self.solver] if self.solver else system.solver
+        return dataclasses.replace(system, model=model, schedule=schedule, solver=solver)
 
 
 class Setting(NamedTuple):

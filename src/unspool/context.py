@@ -23,6 +23,11 @@ class Context(Protocol):
         ...
 
     @property
+    def joined(self) -> bool:
+        """Whether these frames see the flight too, as in a window that looks both ways."""
+        ...
+
+    @property
     def newest(self) -> int:
         """How many of the newest clean frames are channels of every frame's input."""
         ...
@@ -56,6 +61,7 @@ class Cached:
     """No frame rides along: the past enters through the memories alone, computed once (a key/value cache, a recurrence)."""
 
     frames: ClassVar[int] = 0
+    joined: ClassVar[bool] = False
     newest: ClassVar[int] = 0
     beside: ClassVar[int] = 0
 
@@ -75,9 +81,11 @@ class Cached:
 @final
 @dataclass(frozen=True)
 class Tokens:
-    """The last `frames` clean frames stand in front of the flight as tokens at level 0, computed anew in each evaluation."""
+    """The last `frames` clean frames stand in front of the flight as tokens at level 0, computed anew in each evaluation: the
+    overlapped conditioning of PA-VDM (2410.08151) where `joined` lets them see the noisy frames too."""
 
     frames: int
+    joined: bool = False
     newest: ClassVar[int] = 0
     beside: ClassVar[int] = 0
 
@@ -107,6 +115,7 @@ class Channels:
     newest: int
     anchor: int = 0
     frames: ClassVar[int] = 0
+    joined: ClassVar[bool] = False
 
     @property
     def beside(self) -> int:

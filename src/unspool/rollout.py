@@ -11,7 +11,7 @@ they are shown and remembered, the flight moves up and noise enters at its end. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -98,6 +98,7 @@ def stream(
     controls: Callable[[Tensor, int], Tensor] | None = None,
     frames: int | None = None,
     drain: bool = False,
+    fixed: bool = False,
     solver: Solver = euler,
     grad: Literal["none", "last", "all"] = "none",
 ) -> Iterator[Chunk]:
@@ -106,7 +107,9 @@ def stream(
     source: what enters the flight (default: noise, a pure function of seed and absolute frame). controls: (at, frames) ->
     (B, frames, K), actions of absolute frames. frames: show so many and stop; by default the endless run is CUT there, so the
     result is a prefix of the longer video and can be resumed; with drain=True the flight empties instead, with fewer
-    evaluations, and the last chunks cannot be resumed. grad: which evaluations of a chunk carry gradient.
+    evaluations, and the last chunks cannot be resumed. fixed: every evaluation has the shape of the whole flight, and what is
+    not in it is masked rather than cut off: the same video, for compiled graphs, which know one shape. grad: which evaluations
+    of a chunk carry gradient.
 
     Raises UserError when `frames` is not positive or the rollout was made under another plan.
     """
@@ -115,6 +118,7 @@ def stream(
     source = source or FrameNoise(model.shape)
     state, window, pending, codec = rollout
     flight, left = plan.redo + plan.frames, frames
+    descend = partial(_descend, model, blend, controls=controls, solver=solver, grad=grad, fixed=fixed)
     warmup, loop = plan.warmup.to(window.device), plan.loop.to(window.device)
     if window.shape[1] not in (plan.redo, flight - plan.hop):
         raise UserError(
@@ -126,21 +130,19 @@ def stream(
         first = state["at"] + plan.redo - pending.shape[1]
         left = None if left is None else left - shown.shape[1]
         yield Chunk(shown, first, loop[-1].expand(len(window), -1), Rollout(state, window, pending[:, shown.shape[1] :], codec))
-    if window.shape[1] == plan.redo and len(warmup) > 1 and left != 0:  # nothing in flight yet
-        known = _overlap(window, state, plan.redo)
-        with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
-            window = _enter(blend, source, window, state, warmup[0], plan.redo)
-        window = _descend(model, blend, warmup, window, state, known, controls, solver, grad)
-
+    begun = window.shape[1] != plan.redo or len(warmup) == 1
     while left is None or left > 0:
         keep = flight
         if drain and left is not None:  # columns past the last whole chunk that is asked for do not exist
             keep = min(flight, plan.redo + -(-left // plan.chunk) * plan.chunk)
-        if window.shape[1] < flight:
-            known = _overlap(window, state, plan.redo)
-            with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
-                window = _enter(blend, source, window, state, loop[0, :keep], plan.redo)
-        window = _descend(model, blend, loop[:, :keep], window[:, :keep], state, known, controls, solver, grad)
+        width = flight if fixed else keep
+        known = _overlap(window, state, plan.redo)
+        with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
+            window = _enter(blend, source, window, state, (loop if begun else warmup)[0, :width], plan.redo)
+        if not begun:
+            window = descend(warmup[:, :width], window, state, known, [min(n, keep) for n in plan.entering])
+            begun = True
+        window = descend(loop[:, :width], window[:, :width], state, known, [keep] * (len(loop) - 1))
         hop = min(plan.hop, keep - plan.redo)
         clean, first = window[:, plan.redo : plan.redo + hop], state["at"] + plan.redo
         with torch.set_grad_enabled(grad != "none" and torch.is_grad_enabled()):
@@ -178,20 +180,28 @@ def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Te
 
 
 def _descend(
-    model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State, known: Known | None,
-    controls: Callable[[Tensor, int], Tensor] | None, solver: Solver, grad: str,
+    model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State, known: Known | None, exist: Sequence[int], *,
+    controls: Callable[[Tensor, int], Tensor] | None, solver: Solver, grad: str, fixed: bool,
 ) -> Video:  # fmt: skip
-    """Walk x down the rows (R, F) of levels: here, and only here, levels fall."""
+    """Walk x down the rows (R, F) of levels, the first exist[r] columns in step r: here, and only here, levels fall."""
     outer = torch.is_grad_enabled()
     control = controls(state["at"], x.shape[1]) if controls else None
     read: Reader | None = None
-    for row in range(len(rows) - 1):
+    for row, here in enumerate(exist):
         wanted = outer and (grad == "all" or (grad == "last" and row == len(rows) - 2))
         with torch.set_grad_enabled(wanted):
             if read is None or (wanted and grad == "last"):
                 read = model.reader(state) if known is None else model.reader(state, known)
             level, to = (rows[r].expand(len(x), -1).to(x.dtype) for r in (row, row + 1))
-            x = solver(partial(read, control=control), blend, x, level, to)
+            if here == x.shape[1]:
+                x = solver(partial(read, control=control), blend, x, level, to)
+            elif fixed:
+                present = torch.arange(x.shape[1], device=x.device).expand(len(x), -1) < here
+                x = solver(partial(read, control=control, present=present), blend, x, level, to.where(present, level))
+            else:
+                told = None if control is None else control[:, :here]
+                moved = solver(partial(read, control=told), blend, x[:, :here], level[:, :here], to[:, :here])
+                x = torch.cat([moved, x[:, here:]], 1)
     return x
 
 
@@ -214,7 +224,8 @@ def fill(
         seed = seed + torch.arange(batch)
     state = model.start(batch, seed=seed.to(frames.device), device=frames.device, dtype=frames.dtype)
     x = _enter(blend, source or FrameNoise(model.shape), frames[:, :0], state, rows[0], 0)
-    return _descend(model, blend, rows, x, state, known, None, solver, "none")
+    exist = (rows.shape[1],) * (len(rows) - 1)
+    return _descend(model, blend, rows, x, state, known, exist, controls=None, solver=solver, grad="none", fixed=False)
 
 
 def fork(rollout: Rollout, seed: Tensor | int) -> Rollout:

@@ -22,6 +22,7 @@ from unspool.interrupt import Interrupt
 from unspool.rollout import Rollout, begin, stream
 from unspool.system import System
 from unspool.train.loop import to_video
+from unspool.train.windows import Windows
 from unspool.types import Video
 
 MOST_FRAMES = 10_000_000  # 92 hours at 30 fps: more is a slip of the finger; a saved rollout goes on from there anyway
@@ -131,6 +132,12 @@ def picture_size(system: System) -> tuple[int, int]:
     return height, width
 
 
+def context_frames(system: System) -> int:
+    """Frames of context that a rollout is begun behind where nobody says how many: two, or as many as the model needs."""
+    in_front = system.objective.first if isinstance(system.objective, Windows) else 0
+    return max(2, system.schedule.redo, in_front)
+
+
 def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: np.ndarray | None = None) -> Rollout:
     """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3).
 
@@ -141,6 +148,9 @@ def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: n
         raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"seeds is the number of futures, 1 to {MOST_SEEDS}, not {seeds}")
+    if isinstance(task := system.objective, Windows) and len(context) < task.first and (len(context) or not task.bare):
+        wanted = f"give {task.first} frames of context" + (", or 0 to begin from nothing" if task.bare else "")
+        raise UserError(f"{task.first} clean frames stand in front of this model's window, not {len(context)}: {wanted}")
     video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
     latents = system.codec.encode(video, {})[0] if len(context) else torch.zeros(seeds, 0, *system.model.shape)
     plan = system.schedule.plan()

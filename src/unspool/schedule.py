@@ -1,35 +1,24 @@
 """Who is how noisy, when.
 
-`Staircase` plans a rollout: a matrix of levels, rows are moments, columns are the frames of the flight. `Independent` draws
-training levels. Time is schedule time: one chunk's full descent from noise to clean takes 1; `grid` maps time to level.
+`Staircase` plans a rollout: a matrix of levels, rows are moments, columns are the frames of the flight. Time is schedule time:
+one chunk's full descent from noise to clean takes 1; `grid` maps time to level. Levels in training are drawn by laws.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from unspool import noise as rng
 from unspool.errors import UserError
-from unspool.types import Levels
+from unspool.grid import Grid, cosine, linear
+from unspool.laws import Independent, Law, Together
 
-Grid = Callable[[Tensor], Tensor]
-
-
-def linear(time: Tensor) -> Tensor:
-    """level = time."""
-    return time
-
-
-def cosine(time: Tensor) -> Tensor:
-    """level = sin^2(pi time / 2), the cosine grid of IADB's sampler (small steps near noise and near clean)."""
-    return torch.sin(time * (math.pi / 2)) ** 2
+__all__ = ["Independent", "Law", "Plan", "Staircase", "Together", "cosine", "linear"]
 
 
 class Plan(NamedTuple):
@@ -37,7 +26,8 @@ class Plan(NamedTuple):
 
     `warmup` is walked once, `loop` for ever: after each walk the first `hop` columns beyond `redo` are clean, leave, and the
     rest moves up. `redo` leading columns are frames already shown that the method generates again; they are never emitted and
-    fall back to loop[0] after each hop.
+    fall back to loop[0] after each hop. exist: of each step of the warm-up, how many columns are in flight, `redo` among them;
+    () for all.
     """
 
     warmup: Tensor
@@ -45,6 +35,7 @@ class Plan(NamedTuple):
     chunk: int
     hop: int
     redo: int = 0
+    exist: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -55,6 +46,11 @@ class Plan(NamedTuple):
     def evaluations(self) -> float:
         """Frame-forwards of the network per emitted frame in the loop, remembering not counted."""
         return (self.loop.shape[0] - 1) * self.loop.shape[1] / self.hop
+
+    @property
+    def entering(self) -> tuple[int, ...]:
+        """Columns in flight at each step of the warm-up."""
+        return self.exist or (self.loop.shape[1],) * (len(self.warmup) - 1)
 
 
 MOST_FLIGHT = 4096
@@ -68,7 +64,8 @@ class Staircase:
 
     lag 1 = chunk by chunk, 1/K = progressive over K chunks (PA-VDM 2410.08151), 0 = full sequence (give `chunks`).
     steps: solver steps of one full descent. chunk: frames that share a level. chunks: chunks in flight, by default as few as
-    keep one chunk leaving every lag * steps steps.
+    keep one chunk leaving every lag * steps steps. grow: a chunk enters the warm-up when it enters the loop, lag * steps steps
+    behind the one before; False: all are in flight as noise from the first step on.
 
     Raises UserError when lag * steps is not whole, or when no frame could ever leave.
     """
@@ -79,6 +76,7 @@ class Staircase:
     chunks: int | None = None
     grid: Grid = linear
     redo: int = 0
+    grow: bool = False
 
     @property
     def stride(self) -> int:
@@ -113,7 +111,14 @@ class Staircase:
             raise UserError(f"{under_way} frames are under way at once, {MOST_FLIGHT} at most; take fewer chunks")
         warmup = self._levels(range(warm_rows), count)
         loop = self._levels(range(first, first + loop_rows), count)
-        return Plan(warmup, loop, self.chunk, hop, self.redo)
+        return Plan(warmup, loop, self.chunk, hop, self.redo, self._entering(warm_rows - 1, count) if self.grow else ())
+
+    def _entering(self, rows: int, count: int) -> tuple[int, ...]:
+        """Columns in flight at each of the warm-up's steps: chunk k enters as high above its descent as the last one of the
+        loop does, count * m ticks of the staircase."""
+        m = self.stride
+        chunks = (1 + (count * m - self.steps + r) // m for r in range(rows))
+        return tuple(self.redo + self.chunk * max(1, min(count, n)) for n in chunks)
 
     def _levels(self, rows: range, count: int) -> Tensor:
         """Rows of levels, integer arithmetic until the division: time[k, r] = clamp(1 + k m / S - r / S, 0, 1)."""
@@ -123,42 +128,3 @@ class Staircase:
         ticks = (self.steps + k * self.stride - r).clamp(0, self.steps)
         level = self.grid(ticks.double() / self.steps)
         return level.float().where((ticks > 0) & (ticks < self.steps), (ticks / self.steps).float())
-
-
-class Law(Protocol):
-    """Law of the noise levels in training: keys (B,) and frames T -> Levels (B, T)."""
-
-    def __call__(self, key: Tensor, frames: int) -> Levels: ...
-
-
-@final
-@dataclass(frozen=True)
-class Independent:
-    """Every chunk of frames draws its own level, uniform in (0, 1) (Diffusion Forcing, 2407.01392).
-
-    shift > 1 moves mass to high noise: level -> shift * level / (1 + (shift - 1) * level).
-    clean: probability that a frame is given clean (level 0); such frames carry no loss (FAR uses 0.1).
-    least: no level is drawn below it. A network that predicts clean frames is asked for none below 1 / steps in use, and the
-    loss of its velocity weighs such levels by 1 / level^2.
-    """
-
-    chunk: int = 1
-    shift: float = 1.0
-    clean: float = 0.0
-    least: float = 0.0
-
-    def __call__(self, key: Tensor, frames: int) -> Levels:
-        count = -(-frames // self.chunk)
-        u = rng.uniform(rng.fold(key, 0), count)
-        level = self.least + (1 - self.least) * self.shift * u / (1 + (self.shift - 1) * u)
-        level = level.where(rng.uniform(rng.fold(key, 1), count) >= self.clean, 0.0)
-        return level.repeat_interleave(self.chunk, dim=-1)[..., :frames]
-
-
-@final
-@dataclass(frozen=True)
-class Together:
-    """One level for all frames of a clip: full-sequence diffusion."""
-
-    def __call__(self, key: Tensor, frames: int) -> Levels:
-        return rng.uniform(rng.fold(key, 0), 1).expand(*key.shape, frames)

@@ -47,6 +47,12 @@ def save_rollout(path: Path, rollout: Rollout, model: VideoModel, notes: Mapping
     store.save_tensors(path, store.flatten(parts), header)
 
 
+def notes_of(path: Path) -> dict[str, str]:
+    """What was noted beside a rollout; nothing where the file is no rollout, which `load_rollout` says better."""
+    header = store.load_tensors(path)[1]
+    return json.loads(header.get("notes", "{}")) if header.get("kind") == KIND else {}
+
+
 def load_rollout(path: Path, model: VideoModel) -> Saved:
     """Read what `save_rollout` wrote. Raises UserError when the file is not whole, not a rollout, or of another model."""
     tensors, header = store.load_tensors(path)

@@ -227,7 +227,7 @@ def steps_within(job: Job, seconds: float) -> int:
 
 @torch.no_grad()
 def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int = 3) -> None:
-    """A contact sheet: what the model makes of two frames of a held-out clip, four times as long as its training clips,
+    """A contact sheet: what the model makes of the first frames of a held-out clip, four times as long as its training clips,
     below what really followed. There is none of a model that takes actions, nor where Pillow is missing."""
     if system.model.controls:
         return
@@ -238,17 +238,17 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     except ImportError:
         warn(f"there is no {path}: drawing it needs Pillow", stacklevel=2)
         return
-    first, frames = np.zeros(1, dtype=np.int64), 4 * system.frames
+    first, frames, known = np.zeros(1, dtype=np.int64), 4 * system.frames, sampling.context_frames(system)
     try:
-        clip = source(first, 2 + frames).frames[0]
+        clip = source(first, known + frames).frames[0]
     except UserError:  # its videos are short
         clip = source(first, system.frames).frames[0]
     if clip.dtype != np.uint8:
         clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float(), {})[0])[0]
-    rollout = sampling.start(system, clip[:2], seeds, 0)
-    made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - 2)], 1)
-    rows = {"real": clip[2:]} | {f"seed {k}": video for k, video in enumerate(made)}
-    picture = contact_sheet(rows, clip[:2], float(getattr(source, "fps", 30)))
+    rollout = sampling.start(system, clip[:known], seeds, 0)
+    made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - known)], 1)
+    rows = {"real": clip[known:]} | {f"seed {k}": video for k, video in enumerate(made)}
+    picture = contact_sheet(rows, clip[:known], float(getattr(source, "fps", 30)))
     store.write_aside(path, lambda aside: picture.save(aside, format="png"))
 
 

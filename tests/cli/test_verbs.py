@@ -123,6 +123,52 @@ def test_settings_come_from_a_file_and_options_win(unspool, tmp_path):
     assert (config["recipe"], config["arguments"]["flight"], config["train"]["steps"]) == ("full-sequence", 3, 2)
 
 
+def test_one_trained_model_rolls_out_as_it_is_told(unspool, trained, tmp_path):
+    """Any lag, number of steps, solver and shift over the same weights: as many frames as asked, and it says what was done."""
+    changes = {
+        "as it comes": (), "lag": ("--rollout.lag", "1/2"), "steps": ("--rollout.steps", 2),
+        "solver": ("--rollout.solver", "midpoint"), "shift": ("--rollout.shift", 3),
+        "all": ("--rollout.lag", "1/3", "--rollout.steps", 6, "--rollout.solver", "midpoint", "--rollout.shift", 2),
+        "together": ("--rollout.lag", 0, "--rollout.chunks", 2),
+    }  # fmt: skip
+    for name, words in changes.items():
+        done = unspool("sample", trained, "--context", "duel", "--frames", 7, "--out", tmp_path / name, "--json", *words)
+        assert done.code == 0, done.err
+        assert read_video(json.loads(done.out)["videos"][0]).shape == (7, 32, 32, 3)
+        beside = json.loads((tmp_path / name / "future-1.mp4.json").read_text())
+        assert {k: str(v) for k, v in beside["rollout"].items()} == {
+            str(k).removeprefix("--rollout."): str(v) for k, v in zip(words[::2], words[1::2], strict=True)
+        }
+
+
+def test_history_guidance_is_chosen_in_use_and_goes_on_from_disk(unspool, tiny, tmp_path):
+    words = [*tiny[: tiny.index("--chunk")], *tiny[tiny.index("--chunk") + 2 :], "--train.steps", 2]
+    done = unspool("train", "diffusion-forcing", "--data", "duel", "--out", tmp_path / "run", *words)
+    assert done.code == 0, done.err
+    begun = ("--context", "duel", "--rollout.guidance", 2, "--rollout-out", tmp_path / "half.safetensors")
+    whole = unspool("sample", tmp_path / "run", *begun[:-2], "--frames", 8, "--out", tmp_path / "whole", "--json")
+    half = unspool("sample", tmp_path / "run", *begun, "--frames", 5, "--out", tmp_path / "half", "--json")
+    rest = ("--rollout-in", tmp_path / "half.safetensors", "--frames", 3, "--out", tmp_path / "rest", "--json")
+    parts = [half, unspool("sample", tmp_path / "run", *rest)]
+    assert all(done.code == 0 for done in (whole, *parts)), [done.err for done in (whole, *parts)]
+    first, *others = (read_video(json.loads(done.out)["videos"][0]).astype(int) for done in (whole, *parts))
+    joined = np.concatenate(others)
+    assert joined.shape == first.shape and abs(joined - first).mean() < 4, "two films are compressed apart"
+
+
+def test_a_window_behind_clean_frames_says_how_many_it_needs(unspool, tmp_path):
+    words = ("--size", "nano", "--resolution", 32, "--patch", 16, "--chunk", 3, "--chunks", 2, "--steps", 4)
+    train = ("--train.batch", 2, "--train.steps", 2, "--bare", 0)
+    done = unspool("train", "progressive", "--data", "duel", "--out", tmp_path / "run", *words, *train)
+    assert done.code == 0, done.err
+    out = ("--frames", 4, "--out", tmp_path / "no")
+    for context, frames in (("--context", "duel"), 2), ((), 0):
+        done = unspool("sample", tmp_path / "run", *context, "--context-frames", frames, *out)
+        assert done.code == 2 and "3 clean frames" in done.err and "give 3 frames of context" in done.err
+    done = unspool("sample", tmp_path / "run", "--context", "duel", "--context-frames", 3, "--frames", 5, "--out", tmp_path)
+    assert done.code == 0 and read_video(tmp_path / "future-1.mp4").shape == (5, 32, 32, 3)
+
+
 def test_sample_writes_as_many_frames_as_asked_and_a_sidecar(unspool, trained, tmp_path):
     words = ("--context", "duel", "--frames", 10, "--seeds", 2, "--seed", 5, "--out", tmp_path, "--json")
     done = unspool("sample", trained, *words)

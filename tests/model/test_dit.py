@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "controls": {"controls": 3},
     "tokens": {"context": Tokens(2)},
     "tokens alone": {"context": Tokens(3), "window": 0},
+    "a kept clean chunk": {"context": Tokens(2, joined=True), "window": 0},
     "frame-causal": {"chunk": 1},
     "no memory": {"window": 0},
     "a gist in the middle": {"window": 0, "gist": True},
@@ -103,6 +104,34 @@ def test_forward_is_denoise_of_what_is_known(more: dict[str, Any], starts: tuple
         assert error(nothing, got[:, g]) > 1e-3
         other = gone._replace(frames=told.frames + 1, level=None)
         assert_close(model.denoise(x[:, g], level[:, g], past, known=other), nothing, "a missing frame")
+
+
+@MODELS
+def test_forward_of_windows_that_are_not_full(options: dict[str, Any]) -> None:
+    """Each clip's groups have as many frames as they have: what is absent is not seen, here as in `denoise`."""
+    model, starts = nano(**options), (2, 0, 4)
+    clean, x, level = video(5), draw(3, shape=(2, 3, 4, *SHAPE)), levels(2, 3, 4)
+    held = torch.tensor([[1, 4, 2], [3, 2, 4]])
+    present = torch.arange(4) < held[..., None]
+    control = draw(5, shape=(2, 8, 3)) if model.control is not None else None
+    got, _ = model(clean, x, level, starts, present=present, control=control)
+    for g, s in enumerate(starts):
+        for b, here in enumerate(held[:, g].tolist()):
+            past, told = (None, None) if control is None else (control[:, :s], control[:, s : s + here])
+            state = model.remember(clean[:, :s], filled(model, 0), control=past)
+            alone = model.denoise(x[:, g, :here], level[:, g, :here], state, control=told)
+            assert_close(got[b, g, :here], alone[b], f"group {g} of clip {b}")
+
+
+def test_a_kept_clean_chunk_is_the_front_of_the_flight() -> None:
+    """Joined tokens in front of K chunks are K + 1 chunks of which the first is clean: weights fit one another."""
+    front, flat = nano(chunk=8, context=Tokens(2, joined=True), window=0), nano(chunk=8, window=0)
+    clean, (x, level) = video(5, key=7), flight()
+    got = front.denoise(x, level, filled(front, 5))
+    whole, levels_too = torch.cat([clean[:, 3:], x], 1), torch.cat([torch.zeros(2, 2), level], 1)
+    assert_close(got, flat.denoise(whole, levels_too, filled(flat, 0))[:, 2:])
+    apart = nano(chunk=8, context=Tokens(2), window=0)
+    assert error(apart.denoise(x, level, filled(apart, 5)), got) > 1e-4, "what the clean frames see counts"
 
 
 @pytest.mark.parametrize("options", [KINDS["clean"], KINDS["velocity"], KINDS["change"]], ids=["clean", "velocity", "change"])

@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def rollout_settings(parser: Parser) -> None:
-    """--rollout.lag, .steps, .chunks, .solver."""
+    """--rollout.lag, .steps, .chunks, .solver, .shift, .guidance."""
     from unspool.config import RolloutOptions, signature
 
     parser.settings("settings of the rollout", signature(RolloutOptions, "rollout."))

@@ -20,6 +20,7 @@ EXAMPLES = (
     "unspool sample runs/mine --rollout-in half.safetensors --frames 300 --out more",
     "unspool sample duel-64 --context duel:speed=0.5 --clip 3 --split unseen --frames 120 --out futures --rollout.steps 8",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
+    "unspool sample runs/mine --context clip.mp4 --frames 120 --out faster --rollout.lag 1/2 --rollout.solver midpoint",
     "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
 )
 
@@ -110,14 +111,15 @@ def _begin(options: argparse.Namespace, system: Any) -> _Begun:
     """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew."""
     from unspool import config, sampling
     from unspool.explain import check_rollout
-    from unspool.snapshot import load_rollout
+    from unspool.snapshot import load_rollout, notes_of
 
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     if options.rollout_in:
+        given = json.loads(notes_of(options.rollout_in).get("rollout", "{}")) | given
+        system = config.rollout_options(given).apply(system)
         saved = load_rollout(options.rollout_in, system.model)
-        given = json.loads(saved.notes.get("rollout", "{}")) | given
         notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
-        return _Begun(config.rollout_options(given).apply(system), saved.rollout, notes)
+        return _Begun(system, saved.rollout, notes)
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)

@@ -16,6 +16,7 @@ from unspool.data.episodes import EpisodeSet
 from unspool.data.reels import Reels
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.repetition import thumbnails
+from unspool.model.wrapper import Wrapper
 from unspool.model.wrappers import Memoryless
 from unspool.system import System
 
@@ -73,7 +74,11 @@ def model(name: str, where: str, settings: Mapping[str, Any], system: System, re
         return (made for made, _ in sampling.futures(system, rollout, asked.frames, actions))
 
     weights, plan = store.digest(dict(system.named_parameters())), system.schedule.plan()
-    levels = (plan.warmup.tolist(), plan.loop.tolist(), plan.chunk, plan.hop, plan.redo)
+    levels: tuple[Any, ...] = (plan.warmup.tolist(), plan.loop.tolist(), plan.chunk, plan.hop, plan.redo)
+    if plan.exist:
+        levels += (plan.exist,)
+    if isinstance(system.model, Wrapper):  # the same weights, asked otherwise
+        levels += (type(system.model).__name__, system.model.extra_repr())
     identity = repr((weights, sorted(settings.items()), levels, getattr(system.solver, "__name__", ""), asked.seed))
     return Arm(name, where, play, asked.futures, "model", identity, weights, settings["recipe"])
 

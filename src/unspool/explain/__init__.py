@@ -6,6 +6,7 @@ the matrix of levels.
 
 from unspool.explain.check import check, check_rollout
 from unspool.explain.figures import explain_dict
-from unspool.explain.text import explain, levels_picture
+from unspool.explain.picture import levels_picture
+from unspool.explain.text import explain
 
 __all__ = ["check", "check_rollout", "explain", "explain_dict", "levels_picture"]

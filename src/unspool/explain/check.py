@@ -9,6 +9,7 @@ from unspool.model import VideoModel, VideoTransformer
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
 from unspool.train.stages import Stages
+from unspool.train.windows import Windows
 
 MOST_REACH = 10_000
 """Frames; a world has to simulate them for each clip."""
@@ -47,7 +48,8 @@ def check_rollout(system: System) -> list[str]:
             warnings.append("nothing carries the past: window is 0 and no context frames ride along; every flight begins anew")
         if trained is not None and flight > trained:
             warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
-        if trained is not None and flight < min(trained, model.chunk):
+        ahead = model.context.frames if model.context.joined else 0  # these are seen as the flight's own are
+        if trained is not None and flight + ahead < min(trained, model.chunk):
             warnings.append(f"{flight} frames are denoised together, in training {trained}: some that they saw are missing")
     return warnings
 
@@ -55,7 +57,7 @@ def check_rollout(system: System) -> list[str]:
 def _trained_flight(system: System) -> int | None:
     """Noisy frames that a training pass has in flight, None where the objective is a stranger."""
     task = system.objective
-    if isinstance(task, DiffusionForcing):
+    if isinstance(task, DiffusionForcing | Windows):
         return system.frames - task.first
     if isinstance(task, Stages):
         return task.flight
@@ -68,7 +70,7 @@ def _check_clips(system: System) -> list[str]:
     if isinstance(task, Stages):
         task.check(system.blend, system.frames)
         return _check_past(system, 0, (task.stages - 1) * task.chunk)
-    if flight is None or not isinstance(task, DiffusionForcing | TeacherForcing | OwnErrors):
+    if flight is None or not isinstance(task, DiffusionForcing | TeacherForcing | OwnErrors | Windows):
         return []
     least = (task.stages + 1) * task.chunk if isinstance(task, OwnErrors) else max(flight, 1)
     if system.frames < task.first + least:
@@ -77,7 +79,7 @@ def _check_clips(system: System) -> list[str]:
             f"set frames to at least {task.first + least}"
         )
     groups = (system.frames - task.first) // flight
-    longest = system.frames - 1 if isinstance(task, DiffusionForcing) else task.first + (groups - 1) * flight
+    longest = system.frames - 1 if isinstance(task, DiffusionForcing | Windows) else task.first + (groups - 1) * flight
     return _check_past(system, task.first, longest)
 
 

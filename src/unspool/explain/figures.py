@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from unspool import flops, store
 from unspool.explain.check import check, memories, windows
 from unspool.model import VideoModel, VideoTransformer
+from unspool.model.wrapper import Wrapper
 from unspool.schedule import Plan
 from unspool.system import System
 from unspool.train.run import flops_per_clip
@@ -39,9 +42,9 @@ class _Verbs:
         return torch.zeros(1, frames, *self.model.shape, device=self.device)
 
     @torch.no_grad()
-    def denoise(self, state: State) -> Tensor:
-        flight = self.plan.loop.shape[1]
-        return self.model.denoise(self.video(flight), self.plan.loop[:1].to(self.device), state)
+    def denoise(self, state: State, frames: int | None = None) -> Tensor:
+        level = self.plan.loop[:1, :frames].to(self.device)
+        return self.model.denoise(self.video(level.shape[1]), level, state)
 
     @torch.no_grad()
     def prepare(self, state: State) -> Callable[..., Tensor]:
@@ -71,6 +74,9 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
     clip = flops_per_clip(system)
     decode = _decode_flops(system, plan.hop)
     frame = (calls * denoise.total + prepare.total + remember.total + decode) / plan.hop
+    entering = Counter(plan.entering)  # how often so many frames are in flight before the loop
+    opening = {width: flops.count(partial(verbs.denoise, state, width)).total - prepare.total for width in entering}
+    first_flops = calls * denoise.total + prepare.total + sum(n * per_step * opening[width] for width, n in entering.items())
     kept = int(remember.total > 0)  # where nothing is kept, no network is called to remember
     window = max((memory.frames for memory in windows(model)), default=0)
     after = verbs.remember(verbs.remember(state, 2 * window + 8))
@@ -78,6 +84,7 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "name": name,
         "levels": {
             "warmup": plan.warmup.tolist(), "loop": plan.loop.tolist(), "chunk": plan.chunk, "hop": plan.hop, "redo": plan.redo,
+            "exist": list(plan.entering),
         },
         "mask": columns,
         "evaluations": {
@@ -102,10 +109,11 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "window": {
             "frames": window, "seconds": window / fps, "reach_frames": sum(memory.frames for memory in windows(model)),
             "newest": 0 if columns is None else columns["newest"], "anchor": 0 if columns is None else columns["anchor"],
-            "overlap": plan.redo, "carried": list(dict.fromkeys(m.sight for m in memories(model) if m.keeps and m.sight)),
+            "in_front": 0 if columns is None else columns["context"], "overlap": plan.redo,
+            "carried": list(dict.fromkeys(m.sight for m in memories(model) if m.keeps and m.sight)),
             "reach": system.reach, "clip_frames": system.frames, "clip_seconds": system.frames / fps, "fps": fps,
         },
-        "first_frame": {"denoise_calls": first_calls, "flops": first_calls * denoise.total + prepare.total},
+        "first_frame": {"denoise_calls": first_calls, "flops": first_flops},
         "warnings": warnings,
     }  # fmt: skip
     if measure:
@@ -127,8 +135,12 @@ def _calls_per_step(system: System) -> int:
 
 
 def _anatomy(model: VideoModel, plan: Plan) -> tuple[dict[str, int], dict[str, Any] | None]:
-    """(tokens of a frame and of a flight, who sees whom); a model that is no transformer of frames counts frames."""
+    """(tokens of a frame and of an evaluation, who sees whom); a model that is no transformer of frames counts frames, and
+    who sees whom in a model around another is that one's affair."""
     flight = plan.redo + plan.frames
+    if isinstance(model, Wrapper):
+        tokens, _ = _anatomy(model.model, plan)
+        return {**tokens, "flight": model.evaluated(flight) * tokens["flight"] // flight}, None
     if not isinstance(model, VideoTransformer):
         return {"frame": 1, "flight": flight}, None
     size, ahead = model.grid[0] * model.grid[1], model.context.frames

@@ -1,13 +1,10 @@
-"""The figures of a system as a page of plain text, and its matrix of levels as a picture."""
+"""The figures of a system as a page of plain text."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from unspool import store
 from unspool.explain.figures import explain_dict
-from unspool.schedule import Plan
 from unspool.system import System
 
 SHADES = " ░▒▓█"
@@ -19,31 +16,6 @@ def explain(system: System, name: str = "", *, batch: int = 16, fps: float = 30.
     parts = [_title(told), _levels(told["levels"]), _mask(told["mask"]), _costs(told), _machine(told)]
     parts += [[f"Warning: {line}" for line in told["warnings"]]]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def levels_picture(plan: Plan, path: Path) -> None:
-    """The matrix of levels as a PNG: warm-up above the loop, columns are the frames under way. Atomic."""
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    rows = [*plan.warmup.tolist(), *plan.loop.tolist()[1:]]  # the warm-up ends where the loop begins
-    height, width = len(rows), len(rows[0])
-    figure = Figure(figsize=(min(12, 2.5 + 0.35 * width), min(12, 1.6 + 0.28 * height)), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(rows, cmap=matplotlib.colormaps["magma_r"], vmin=0, vmax=1, aspect="auto")
-    if (first := len(plan.warmup) - 1) > 0:
-        axes.axhline(first - 0.5, color="tab:cyan", linewidth=2)
-        for shift, word, side in ((-0.55, "warm-up", "bottom"), (-0.45, "loop", "top")):  # the last columns are the darkest
-            axes.text(width - 0.55, first + shift, word, color="white", ha="right", va=side, fontsize=9)
-    for frame in range(plan.redo, width):
-        if frame % plan.chunk == plan.redo % plan.chunk:
-            axes.axvline(frame - 0.5, color="gray", linewidth=0.5)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="frame under way", ylabel="row", title=f"{plan.hop} of {plan.frames} frames leave at the end of the loop")
-    figure.colorbar(image, ax=axes, label="noise level")
-    store.write_aside(Path(path), lambda aside: figure.savefig(aside, dpi=120, format="png"))
 
 
 def _title(told: dict[str, Any]) -> list[str]:
@@ -58,16 +30,18 @@ def _levels(levels: dict[str, Any]) -> list[str]:
     warmup, loop = levels["warmup"], levels["loop"]
     lines = [f"Levels: 1 is noise {SHADES[::-1].strip()} 0 is clean; a row is a moment, a column a frame under way"]
     if len(warmup) > 1:
-        lines += [" warm-up, once", *_matrix(warmup, levels)]
+        grows = ", · is not in flight yet" if min(levels["exist"]) < len(warmup[0]) else ""
+        lines += [f" warm-up, once{grows}", *_matrix(warmup, levels, [*levels["exist"], len(warmup[0])])]
     leave = "1 frame leaves" if levels["hop"] == 1 else f"{levels['hop']} frames leave"
-    lines += [f" loop, for ever: at its end {leave}, the rest moves up, noise enters", *_matrix(loop, levels)]
+    lines.append(f" loop, for ever: at its end {leave}, the rest moves up, noise enters")
+    lines += _matrix(loop, levels, [len(loop[0])] * len(loop))
     if levels["redo"]:
         lines.append(f" the first {levels['redo']} columns are frames already shown that are generated again")
     return lines
 
 
-def _matrix(rows: list[list[float]], levels: dict[str, Any]) -> list[str]:
-    """Shades by frame, then figures by chunk."""
+def _matrix(rows: list[list[float]], levels: dict[str, Any], exist: list[int]) -> list[str]:
+    """Shades by frame, then figures by chunk, of the frames that exist in each row."""
     chunk, redo = levels["chunk"], levels["redo"]
     cuts = [*range(0, redo, chunk), *range(redo, len(rows[0]), chunk)]
     wide = 2 if len(rows[0]) <= 24 else 1
@@ -76,8 +50,10 @@ def _matrix(rows: list[list[float]], levels: dict[str, Any]) -> list[str]:
         if r is None:
             lines.append("    ⋮")
             continue
-        shades = "".join("…" if f is None else _shade(rows[r][f]) * wide for f in _abridged(len(rows[r]), 40, 8))
-        figures = [" …  " if c is None else f"{rows[r][cuts[c]]:.2f}" for c in _abridged(len(cuts), 5, 2)]
+        row, here = rows[r], exist[r]
+        shades = "".join("…" if f is None else (_shade(row[f]) if f < here else "·") * wide for f in _abridged(len(row), 40, 8))
+        cut = (None if c is None else cuts[c] for c in _abridged(len(cuts), 5, 2))
+        figures = [" …  " if f is None else f"{row[f]:.2f}" if f < here else " ·  " for f in cut]
         lines.append(f"{r:5d} ▏{shades}▕ {' '.join(figures)}")
     return lines
 
@@ -137,6 +113,8 @@ def _costs(told: dict[str, Any]) -> list[str]:
 
 def _sight(window: dict[str, Any]) -> str:
     parts = []
+    if window["in_front"]:
+        parts.append(f"the {window['in_front']} newest clean frames in front")
     if window["frames"]:
         parts.append(
             f"a window of {window['frames']} frames, {window['seconds']:.2g} s at {window['fps']:g} fps; "

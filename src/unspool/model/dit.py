@@ -238,9 +238,12 @@ class VideoTransformer(VideoModel):
         context_level: Levels | None = None,
         control: Tensor | None = None,
         known: Known | None = None,
+        present: Tensor | None = None,
     ) -> tuple[Video, State]:
         if self.context.frames:  # the obvious loop
-            return super().forward(clean, x, level, starts, state, context_level=context_level, control=control, known=known)
+            return super().forward(
+                clean, x, level, starts, state, context_level=context_level, control=control, known=known, present=present
+            )
         fresh, zero = state is None, torch.zeros(len(x), device=x.device, dtype=torch.int64)
         state = self.start(len(x), seed=zero, device=x.device, dtype=x.dtype) if state is None else state
         clean_control, noisy_control = None, None
@@ -248,7 +251,7 @@ class VideoTransformer(VideoModel):
             columns = torch.tensor(starts, device=x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
             clean_control, noisy_control = control[:, : clean.shape[1]], control[:, columns]
         emb, mods, last = self._embed(level, noisy_control)
-        cond = Cond(emb, self.grid, self.order(x.shape[2]))
+        cond = Cond(emb, self.grid, self.order(x.shape[2]), present=present)
         local = self.context.channels(state["context"], clean)
         past = None if local is None else local[:, list(starts), None]
         tokens, blocks = self._patches(x, self._beside(past, known, x)), dict(state["blocks"])
@@ -268,7 +271,8 @@ class VideoTransformer(VideoModel):
 
     def _apart(self, groups: Tokens, cond: Cond, mods: Tensor) -> Tokens:
         """The blocks that keep nothing: no group depends on another, they are flights of one large batch."""
-        x, mods, cond = groups.flatten(0, 1), mods.flatten(0, 1), cond._replace(emb=cond.emb.flatten(0, 1))
+        present = None if cond.present is None else cond.present.flatten(0, 1)
+        x, mods, cond = groups.flatten(0, 1), mods.flatten(0, 1), cond._replace(emb=cond.emb.flatten(0, 1), present=present)
         for block in self.blocks[self.keeping :]:
             nothing = block.start(len(x), grid=self.grid, device=x.device, dtype=x.dtype)
             x = block.read(x, block.prepare(nothing, self.grid), cond, mods)
@@ -277,8 +281,10 @@ class VideoTransformer(VideoModel):
     # -- parts ----------------------------------------------------------------------------------------------------------
 
     def order(self, flight: int) -> tuple[int, ...]:
-        """Context frames see what is older; flight frames see chunks up to their own."""
-        return tuple(range(-self.context.frames, 0)) + tuple(j // self.chunk for j in range(flight))
+        """Context frames see what is older, joined ones the first chunk too; flight frames see chunks up to their own."""
+        ahead = self.context.frames
+        before = (0,) * ahead if self.context.joined else tuple(range(-ahead, 0))
+        return before + tuple(j // self.chunk for j in range(flight))
 
     def _in_front(
         self, x: Video, level: Levels, present: Tensor | None, context: State

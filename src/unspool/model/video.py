@@ -66,8 +66,10 @@ class VideoModel(nn.Module, ABC):
         context_level: Levels | None = None,
         control: Tensor | None = None,
         known: Known | None = None,
+        present: Tensor | None = None,
     ) -> tuple[Video, State]:
-        """All groups of a training pass: x (B, G, F, C, H, W), level (B, G, F), clean (B, T, C, H, W), known of each group.
+        """All groups of a training pass: x (B, G, F, C, H, W), level (B, G, F), clean (B, T, C, H, W), known of each group,
+        present (B, G, F) bool, the frames of each that are in flight.
 
         forward(...)[0][:, g] == denoise(x[:, g], level[:, g], remember(clean[:, :starts[g]], state)). This default is that
         loop. control (B, >= T, K) is aligned with the clip. Returns the velocities and the state after all clean frames.
@@ -89,7 +91,8 @@ class VideoModel(nn.Module, ABC):
                 done = starts[g]
             controls = take(control, starts[g], starts[g] + x.shape[2])
             read = self.reader(state) if known is None else self.reader(state, _group(known, g))
-            reads[g] = read(x[:, g], level[:, g], control=controls)
+            here = {} if present is None else {"present": present[:, g]}
+            reads[g] = read(x[:, g], level[:, g], control=controls, **here)
         if done < clean.shape[1]:
             end = clean.shape[1]
             levels, controls = take(context_level, done, end), take(control, done, end)

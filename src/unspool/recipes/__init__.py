@@ -26,6 +26,16 @@ from unspool.recipes.finding import find
 from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
 from unspool.recipes.listing import RECIPES, Recipe
 from unspool.recipes.memories import full, malt, malt_nomemory, none, rad, rad_chunkwise, window
+from unspool.recipes.progressive import (
+    acdit,
+    ar_diffusion,
+    fifo,
+    progressive,
+    progressive_free,
+    replace_clean,
+    replace_noised,
+    rolling,
+)
 
 __all__ = [
     "RECIPES",
@@ -33,10 +43,13 @@ __all__ = [
     "Recipe",
     "Size",
     "SizeName",
+    "acdit",
     "alpha_context",
     "alpha_context_published",
+    "ar_diffusion",
     "chunk_by_chunk",
     "diffusion_forcing",
+    "fifo",
     "find",
     "frame_by_frame",
     "full",
@@ -45,7 +58,12 @@ __all__ = [
     "malt",
     "malt_nomemory",
     "none",
+    "progressive",
+    "progressive_free",
     "rad",
     "rad_chunkwise",
+    "replace_clean",
+    "replace_noised",
+    "rolling",
     "window",
 ]

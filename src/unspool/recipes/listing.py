@@ -7,6 +7,16 @@ from collections.abc import Callable
 from unspool.recipes.alpha import alpha_context, alpha_context_published, lgc_vd
 from unspool.recipes.flights import chunk_by_chunk, diffusion_forcing, frame_by_frame, full_sequence
 from unspool.recipes.memories import full, malt, malt_nomemory, none, rad, rad_chunkwise, window
+from unspool.recipes.progressive import (
+    acdit,
+    ar_diffusion,
+    fifo,
+    progressive,
+    progressive_free,
+    replace_clean,
+    replace_noised,
+    rolling,
+)
 from unspool.system import System
 
 Recipe = Callable[..., System]
@@ -14,10 +24,13 @@ Recipe = Callable[..., System]
 RECIPES: dict[str, Recipe] = {
     function.__name__.replace("_", "-"): function
     for function in (
+        acdit,
         alpha_context,
         alpha_context_published,
+        ar_diffusion,
         chunk_by_chunk,
         diffusion_forcing,
+        fifo,
         frame_by_frame,
         full,
         full_sequence,
@@ -25,8 +38,13 @@ RECIPES: dict[str, Recipe] = {
         malt,
         malt_nomemory,
         none,
+        progressive,
+        progressive_free,
         rad,
         rad_chunkwise,
+        replace_clean,
+        replace_noised,
+        rolling,
         window,
     )
 }

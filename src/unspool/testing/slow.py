@@ -7,6 +7,7 @@ for each chunk. Both grow with the length of the video: they are for tests and f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -52,18 +53,23 @@ class Banded(Memory):
 
     def _attend(self, x: Tokens, held: int, see: Tensor, first: int, grid: tuple[int, int]) -> Tokens:
         """Every frame of x (B, L, N, D) attends by see (L, L); frames from `held` on stand `first` further on."""
-        window, (batch, frames, tokens, width) = self.window, x.shape
-        heads, dim = window.heads, width // window.heads
-        q, k, v = (
-            torch.einsum("btnd,ed->btne", x, w).reshape(batch, frames * tokens, heads, dim) for w in window.qkv.weight.chunk(3)
-        )
-        turn = _turns(frames, held, first, grid, dim).to(x.device)
-        q, k = _turned(_unit(q) * window.norm_q.weight, turn), _turned(_unit(k) * window.norm_k.weight, turn)
-        scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(dim)
-        hidden = ~see.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
-        weights = scores.masked_fill(hidden.to(x.device), -math.inf).softmax(-1)
-        out = torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(batch, frames, tokens, width)
-        return torch.einsum("btnd,ed->btne", out, window.out.weight) + window.out.bias
+        return dense(self.window, x, see, [frame + (first if frame >= held else 0) for frame in range(x.shape[1])], grid)
+
+
+def dense(window: Window, x: Tokens, see: Tensor, at: Sequence[int], grid: tuple[int, int]) -> Tokens:
+    """The attention of `window` in plain sums: frame i of x (B, L, N, D) stands at `at`[i] and sees frame j iff see (L, L)."""
+    batch, frames, tokens, width = x.shape
+    heads, dim = window.heads, width // window.heads
+    q, k, v = (
+        torch.einsum("btnd,ed->btne", x, w).reshape(batch, frames * tokens, heads, dim) for w in window.qkv.weight.chunk(3)
+    )
+    turn = _turns(at, grid, dim).to(x.device)
+    q, k = _turned(_unit(q) * window.norm_q.weight, turn), _turned(_unit(k) * window.norm_k.weight, turn)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(dim)
+    hidden = ~see.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+    weights = scores.masked_fill(hidden.to(x.device), -math.inf).softmax(-1)
+    out = torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(batch, frames, tokens, width)
+    return torch.einsum("btnd,ed->btne", out, window.out.weight) + window.out.bias
 
 
 def _ages(frames: int) -> Tensor:
@@ -75,21 +81,16 @@ def _unit(x: Tensor) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()
 
 
-def _turns(frames: int, held: int, first: int, grid: tuple[int, int], dim: int) -> Tensor:
+def _turns(at: Sequence[int], grid: tuple[int, int], dim: int) -> Tensor:
     """(L * N, dim / 2) complex: what each pair of features is multiplied by. Half of them turn with the absolute frame, a
     quarter with the row, a quarter with the column."""
     rows, columns = grid
     space = dim // 8
     share = (dim // 2 - 2 * space, space, space)
-    place = [
-        (frame + (first if frame >= held else 0), row, column)
-        for frame in range(frames)
-        for row in range(rows)
-        for column in range(columns)
-    ]
+    place = [(frame, row, column) for frame in at for row in range(rows) for column in range(columns)]
     speeds = [float(speed) for n in share for speed in BASE ** (-torch.arange(n) / n)]  # the layer's, rounded to float32
     axes = [axis for axis, n in enumerate(share) for _ in range(n)]
-    angles = [[at[axis] * speed for axis, speed in zip(axes, speeds, strict=True)] for at in place]
+    angles = [[where[axis] * speed for axis, speed in zip(axes, speeds, strict=True)] for where in place]
     turn = torch.tensor(angles, dtype=torch.float64)
     return torch.polar(torch.ones_like(turn), turn)
 

@@ -24,6 +24,9 @@ Target = Literal["velocity", "clean"]
 """What the error is taken of. That of the clean frame is `level` times that of the velocity (alpha blend): low levels, where a
 velocity that is derived from a clean frame is wrong by the most, then count the least."""
 
+Weigh = Callable[[Levels, Levels], Tensor]
+"""(levels (B, P) of the frames before a flight, levels (B, F) of the flight) -> how much each of its frames counts, (B, F)."""
+
 
 @final
 @dataclass(frozen=True)
@@ -42,12 +45,33 @@ class MemoryNoise:
 
 @final
 @dataclass(frozen=True)
+class ByContext:
+    """1 / (1 + strength * noise of what lies before), that noise a mean which fades by `decay` with each frame of distance:
+    where the past is hidden the answer is anybody's guess, and its gradient mostly noise.
+
+    After the context-aware loss weights of CARD (a diffusion model of text, 2026), reconstructed from a description; the
+    formula is ours. A frame with nothing before it counts 1.
+    """
+
+    strength: float = 1.0
+    decay: float = 0.5
+
+    def __call__(self, before: Levels, level: Levels) -> Tensor:
+        whole, past = torch.cat([before.to(level), level], 1), before.shape[1]
+        age = torch.arange(whole.shape[1], device=level.device)[past:, None] - torch.arange(whole.shape[1], device=level.device)
+        fade = (self.decay ** (age.clamp(min=1) - 1)).to(level) * (age > 0)
+        hidden = whole @ (fade / fade.sum(1, keepdim=True).clamp(min=1e-12)).T
+        return 1 / (1 + self.strength * hidden)
+
+
+@final
+@dataclass(frozen=True)
 class TeacherForcing:
     """Every chunk of the clip is denoised at once, each behind the clean frames before it (ACDiT's two streams, 2412.07720).
 
     chunk: frames that are denoised together. first: clean frames in front of the first chunk. context_noise: history is
     noised to a level drawn from (0, context_noise) for each clip, and the model is told. memory_noise: what noises the memory
-    itself.
+    itself. weigh: how much each frame counts, by the noise on what lies before it.
     """
 
     chunk: int = 1
@@ -56,6 +80,7 @@ class TeacherForcing:
     law: Law = field(default_factory=Independent)
     loss: Target = "velocity"
     memory_noise: MemoryNoise | None = None
+    weigh: Weigh | None = None
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         starts = tuple(range(self.first, clip.frames.shape[1] - self.chunk + 1, self.chunk))
@@ -68,7 +93,9 @@ class TeacherForcing:
         if state is not None and self.memory_noise is not None:
             state = self.memory_noise(state, key)
         told = level if self.context_noise else None
-        yield _denoising(model, blend, clip, key, starts, self.chunk, self.law, self.loss, noised, state, told)
+        yield _denoising(
+            model, blend, clip, key, starts, self.chunk, self.law, self.loss, noised, state, told, self.weigh
+        )
 
 
 @final
@@ -133,10 +160,12 @@ class OwnErrors:
 @final
 @dataclass(frozen=True)
 class DiffusionForcing:
-    """One flight holds the whole clip behind `first` clean frames, every frame at a level of its own (2407.01392)."""
+    """One flight holds the whole clip behind `first` clean frames, every frame at a level of its own (2407.01392). weigh: how
+    much each frame counts, by the noise on what lies before it."""
 
     first: int = 0
     law: Law = field(default_factory=Independent)
+    weigh: Weigh | None = None
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         flight = clip.frames.shape[1] - self.first
@@ -144,12 +173,14 @@ class DiffusionForcing:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
         state = None if clip.first is None else beginning(model, clip, key)
         history = clip.frames[:, : self.first]
-        yield _denoising(model, blend, clip, key, (self.first,), flight, self.law, "velocity", history, state, None)
+        yield _denoising(
+            model, blend, clip, key, (self.first,), flight, self.law, "velocity", history, state, None, self.weigh
+        )
 
 
 def _denoising(
     model: VideoModel, blend: Blend, clip: Clip, key: Tensor, starts: tuple[int, ...], flight: int, law: Law,
-    loss: Target, history: Video, state: State | None, history_level: Tensor | None,
+    loss: Target, history: Video, state: State | None, history_level: Tensor | None, weigh: Weigh | None = None,
 ) -> Loss:  # fmt: skip
     """Mean squared error over the valid frames that carry noise; state: what lies before the clip and its
     history."""
@@ -161,7 +192,10 @@ def _denoising(
     velocity, _ = model(history, x, level, starts, state, context_level=history_level, control=clip.control)
     error = wrong_by(blend, loss, x, velocity.float(), target, noise, level).square().mean((-1, -2, -3))
     noisy = ((level > 0) if clip.valid is None else (level > 0) & clip.valid[:, columns]).float()
-    value = (error * noisy).sum() / noisy.sum().clamp(min=1)
+    if weigh is not None:
+        before = level.new_zeros(history.shape[:2]) if history_level is None else history_level
+        noisy = noisy * torch.stack([weigh(before[:, :s], level[:, g]) for g, s in enumerate(starts)], 1)
+    value = (error * noisy).sum() / noisy.sum().clamp(min=1e-6)
     return Loss(value, {"loss": value.detach()})
 
 

@@ -1,0 +1,128 @@
+"""Long video from a model of short clips, without training: what progressive rollouts are compared with.
+
+All three take a model that looks both ways through one clip and remembers nothing: `Renoised` (RW) and `Replaced` (RN) go on
+behind an overlap, `Partitioned` (FIFO) cuts a longer queue into clips. As PA-VDM (2410.08151) describes them, read there.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unspool.blend import Blend, per_pixel
+from unspool.errors import UserError
+from unspool.model.video import Reader, VideoModel
+from unspool.model.wrapper import Wrapper
+from unspool.noise import FrameNoise
+from unspool.types import Known, Levels, State, Video
+
+
+@final
+class Renoised(Wrapper):
+    """RW, replacement with noise: frames of the flight that are known stand there as themselves, noised to the flight's level.
+
+    The rollout gives them by `redo`. They end as they were: their velocity is that towards themselves.
+    """
+
+    def __init__(self, model: VideoModel, blend: Blend) -> None:
+        super().__init__(model)
+        self.blend = blend
+
+    def evaluated(self, frames: int) -> int:
+        return frames
+
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        read = self.model.reader(state)
+
+        def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
+            clean, noise, here = _placed(x, state, known)
+            x = x.where(~per_pixel(here), self.blend.blend(clean, noise, level))
+            velocity = read(x, level, present=present, control=control)
+            return velocity.where(~per_pixel(here), self.blend.target(clean, noise, level))
+
+        return answer
+
+
+@final
+class Replaced(Wrapper):
+    """RN, replacement without noise: frames of the flight that are known stand there as themselves, clean, and at level 0.
+
+    The rollout gives them by `redo`. The model must know frames of two levels side by side (`Together(clean=...)`).
+    """
+
+    def __init__(self, model: VideoModel, blend: Blend) -> None:
+        super().__init__(model)
+        self.blend = blend
+
+    def evaluated(self, frames: int) -> int:
+        return frames
+
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        read = self.model.reader(state)
+
+        def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
+            clean, noise, here = _placed(x, state, known)
+            shown, told = x.where(~per_pixel(here), clean), level.where(~here, 0.0)
+            velocity = read(shown, told, present=present, control=control)
+            return velocity.where(~per_pixel(here), self.blend.target(clean, noise, level))
+
+        return answer
+
+
+@final
+class Partitioned(Wrapper):
+    """FIFO-Diffusion (2405.11473): a queue of any length, cut into clips of the `clip` frames that the model was trained on.
+
+    Each clip but the first overlaps with the one before by half and answers for its newer half alone (lookahead denoising), so
+    that every frame but those of the first clip sees cleaner ones. The first clip answers for all of its frames, where the
+    paper puts copies in front. Reconstructed from descriptions. Raises UserError for a clip of fewer than two frames.
+    """
+
+    def __init__(self, model: VideoModel, clip: int) -> None:
+        super().__init__(model)
+        if clip < 2:
+            raise UserError(f"clips of a queue have at least 2 frames, not {clip}")
+        self.clip = clip
+
+    def extra_repr(self) -> str:
+        return f"clip={self.clip}"
+
+    def evaluated(self, frames: int) -> int:
+        return sum(last - first for first, _, last in self.cuts(frames))
+
+    def cuts(self, frames: int) -> list[tuple[int, int, int]]:
+        """(first, answers from, last) of each clip of a queue of so many frames."""
+        cuts = [(0, 0, min(self.clip, frames))]
+        while (done := cuts[-1][2]) < frames:
+            last = min(done + self.clip // 2, frames)
+            cuts.append((last - self.clip, done, last))
+        return cuts
+
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        reads: dict[int, Reader] = {}
+
+        def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
+            parts = []
+            for first, begun, last in self.cuts(x.shape[1]):
+                if first not in reads:
+                    reads[first] = self.model.reader({**state, "at": state["at"] + first})
+                here, told = (None if t is None else t[:, first:last] for t in (present, control))
+                velocity = reads[first](x[:, first:last], level[:, first:last], present=here, control=told)
+                parts.append(velocity[:, begun - first :])
+            return torch.cat(parts, 1)
+
+        return answer
+
+
+def _placed(x: Video, state: State, known: Known | None) -> tuple[Video, Video, Tensor]:
+    """(clean, noise, here (B, F)): the known frames at their places in the flight, zeros elsewhere, and the noise by which they
+    fell back."""
+    clean, here = torch.zeros_like(x), torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+    if known is not None:
+        for i in range(known.position.shape[1]):
+            match = torch.arange(x.shape[1], device=x.device) == known.position[:, i, None]
+            clean, here = clean.where(~per_pixel(match), known.frames[:, i, None].to(x)), here | match
+    noise = FrameNoise((x.shape[2], x.shape[3], x.shape[4]))(state["seed"], state["at"], x.shape[1], 1).to(x)
+    return clean, noise, here

@@ -1,0 +1,77 @@
+"""History guidance: away from what the model would make without its past (Diffusion Forcing Transformer, 2502.06764)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unspool.blend import Blend
+from unspool.errors import UserError
+from unspool.model.dit import VideoTransformer
+from unspool.model.video import Reader, VideoModel
+from unspool.model.wrapper import Wrapper
+from unspool.noise import FrameNoise
+from unspool.types import Known, Levels, State, Video
+
+RESERVED = ("at", "seed")
+
+
+@final
+class Guided(Wrapper):
+    """velocity = without + weight (with - without), where `without` is told a past noised to `hidden`: 1 hides all of it, less
+    leaves its outline (fractional history guidance). weight 1 is the model itself; each evaluation asks it twice.
+
+    After 2502.06764, read second-hand: hidden frames are frames at a high level, which a model of mixed levels knows. Ours: the
+    hidden past is a second state, written as the rollout goes on. Raises UserError for a model whose past does not enter
+    through memories alone: no other is told the noise on it.
+    """
+
+    def __init__(self, model: VideoModel, blend: Blend, weight: float, hidden: float = 1.0) -> None:
+        super().__init__(model)
+        if isinstance(model, VideoTransformer) and (not model.keeping or model.context.frames or model.context.beside):
+            raise UserError("history guidance hides the past, which must enter through memories alone: diffusion-forcing can")
+        self.blend, self.weight, self.hidden = blend, weight, hidden
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight:g}, hidden={self.hidden:g}"
+
+    def evaluated(self, frames: int) -> int:
+        return 2 * frames
+
+    def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
+        inner = self.model.start(batch, seed=seed, device=device, dtype=dtype)
+        return {**{name: inner[name] for name in RESERVED}, "with": _without(inner), "without": _without(inner)}
+
+    def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
+        if not clean.shape[1]:
+            return state
+        noise = FrameNoise(self.shape)(state["seed"], state["at"], clean.shape[1], 2).to(clean)
+        hidden = clean.new_full(clean.shape[:2], self.hidden)
+        shown = self.model.remember(clean, _inner(state, "with"), level=level, control=control)
+        dark = self.model.remember(
+            self.blend.blend(clean, noise, hidden), _inner(state, "without"), level=hidden, control=control
+        )
+        return {**{name: shown[name] for name in RESERVED}, "with": _without(shown), "without": _without(dark)}
+
+    def anchored(self, first: Video, state: State) -> State:
+        return state  # no anchor stands beside such a model
+
+    def reader(self, state: State, known: Known | None = None) -> Reader:
+        told = () if known is None else (known,)
+        shown, dark = (self.model.reader(_inner(state, name), *told) for name in ("with", "without"))
+
+        def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
+            without = dark(x, level, present=present, control=control)
+            return without + self.weight * (shown(x, level, present=present, control=control) - without)
+
+        return answer
+
+
+def _inner(state: State, name: str) -> State:
+    return {**state[name], **{key: state[key] for key in RESERVED}}
+
+
+def _without(state: State) -> State:
+    return {name: leaf for name, leaf in state.items() if name not in RESERVED}

@@ -1,0 +1,54 @@
+"""A model around a model, with the same weights under the same names: checkpoints and training do not know that it is there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspool.model.video import Reader, VideoModel
+from unspool.types import Known, Levels, State, Video
+
+
+class Wrapper(VideoModel, ABC):
+    """`reader` is what a leaf changes; all else is the inner model's, its training pass too."""
+
+    def __init__(self, model: VideoModel) -> None:
+        super().__init__()
+        self.model, self.shape, self.controls = model, model.shape, model.controls
+
+    @abstractmethod
+    def reader(self, state: State, known: Known | None = None) -> Reader: ...
+
+    @abstractmethod
+    def evaluated(self, frames: int) -> int:
+        """Frames that the inner model computes to answer for a flight of so many: what an evaluation costs."""
+
+    def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
+        return self.model.start(batch, seed=seed, device=device, dtype=dtype)
+
+    def denoise(
+        self, x: Video, level: Levels, state: State, *,
+        present: Tensor | None = None, control: Tensor | None = None, known: Known | None = None,
+    ) -> Video:  # fmt: skip
+        return self.reader(state, known)(x, level, present=present, control=control)
+
+    def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
+        return self.model.remember(clean, state, level=level, control=control)
+
+    def anchored(self, first: Video, state: State) -> State:
+        return self.model.anchored(first, state)
+
+    def forward(self, *given: Any, **told: Any) -> tuple[Video, State]:
+        return self.model(*given, **told)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        return self.model.hidden_matrices()
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        return self.model.named_parameters(prefix, recurse, remove_duplicate)

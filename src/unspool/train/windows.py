@@ -1,0 +1,78 @@
+"""Training on the windows that a progressive rollout walks through, those of its beginning and of its end among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unspool import noise as rng
+from unspool.blend import Blend
+from unspool.errors import UserError
+from unspool.laws import Ramp
+from unspool.laws import Windows as Drawn
+from unspool.model.video import VideoModel
+from unspool.system import Loss
+from unspool.train.objectives import beginning
+from unspool.types import Clip, Video
+
+
+@final
+@dataclass(frozen=True)
+class Windows:
+    """One flight holds the whole clip behind `first` clean frames, at the levels of one window of `law` (PA-VDM, 2410.08151).
+
+    Frames that have not entered yet, or never will, are not there; clean frames in front carry no loss. bare: share of the
+    opening windows that nothing lies before: how a video begins from noise.
+    """
+
+    first: int = 0
+    law: Ramp = field(default_factory=Ramp)
+    bare: float = 0.0
+
+    def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
+        flight = clip.frames.shape[1] - self.first
+        if flight < 1:
+            raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
+        drawn = self.law.windows(rng.fold(key, 2), flight)
+        bare = drawn.opening & (rng.uniform(rng.fold(key, 5), 1)[:, 0] < self.bare)
+        errors, weights = [], []
+        for first, chosen in ((self.first, ~bare), (0, bare)):
+            if key.is_meta:  # where there are shapes alone, when FLOPs are counted
+                rows = torch.arange(len(key) if first == self.first else 0, device=key.device)
+            else:
+                rows = chosen.nonzero()[:, 0]
+            if len(rows):
+                error, weight = self._error(model, blend, _rows(clip, rows), key[rows], _window(drawn, rows), first)
+                errors.append((error * weight).sum())
+                weights.append(weight.sum())
+        value = torch.stack(errors).sum() / torch.stack(weights).sum().clamp(min=1)
+        yield Loss(value, {"loss": value.detach()})
+
+    def _error(
+        self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, drawn: Drawn, first: int
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error of the velocity and weight of each frame in flight, (B, F), behind `first` clean frames of the clip."""
+        target: Video = clip.frames[:, self.first :]
+        noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
+        x = blend.blend(target, noise, drawn.level)
+        state = None if clip.first is None else beginning(model, clip, key)
+        control = None if clip.control is None else clip.control[:, self.first - first :]
+        velocity, _ = model(
+            clip.frames[:, :first], x[:, None], drawn.level[:, None], (first,), state, control=control,
+            present=drawn.present[:, None],
+        )  # fmt: skip
+        error = (velocity[:, 0].float() - blend.target(target, noise, drawn.level)).square().mean((-1, -2, -3))
+        weight = (drawn.level > 0) & drawn.present
+        return error, (weight if clip.valid is None else weight & clip.valid[:, self.first :]).float()
+
+
+def _rows(clip: Clip, rows: Tensor) -> Clip:
+    return Clip(*(None if leaf is None else leaf[rows] for leaf in clip))  # type: ignore[arg-type]
+
+
+def _window(drawn: Drawn, rows: Tensor) -> Drawn:
+    return Drawn(*(leaf[rows] for leaf in drawn))
