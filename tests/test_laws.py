@@ -66,7 +66,7 @@ LAWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("law", LAWS)
 def test_laws_are_pure_functions_of_the_key(law) -> None:
     whole = law(KEYS[:50], 8)
     assert torch.equal(law(KEYS[:50].flip(0), 8).flip(0), whole)
