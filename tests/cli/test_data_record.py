@@ -95,10 +95,10 @@ def test_a_killed_recording_goes_on_and_ends_the_same(unspool, start: Start, tmp
     assert bytes_of(torn) == bytes_of(whole)
 
 
-def test_a_world_of_one_map_is_warned_of(monkeypatch, tmp_path, capsys):
-    told = recorder.Report(4, 400, 1, 1, 4, 0, 10.0, 20.0, 6.0, 0.9)
+def test_a_world_of_one_map_and_short_episodes_are_warned_of(monkeypatch, tmp_path, capsys):
+    told = recorder.Report(4, 40, 1, 1, 1, 3, 4, 0, 10.0, 20.0, 6.0, 0.9)
     monkeypatch.setattr(recorder, "record", lambda *_, **__: told)
     options = {"world": "gym:Some-v0", "out": tmp_path, "episodes": 4, "frames": 100, "size": 64, "seed": 0, "workers": 1}
-    with pytest.warns(UserWarning, match="one map"):
+    with pytest.warns(UserWarning, match="one map"), pytest.warns(UserWarning, match="3 of 4 episodes have fewer than 16"):
         verb.run(Namespace(**options, holdout=0.1, json=True))
     assert json.loads(capsys.readouterr().out)["layouts"] == 1

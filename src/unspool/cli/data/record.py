@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"size is an even number, not {options.size}: the codecs and models here want it so")
     if not (options.holdout == 0 or 0.001 <= options.holdout <= 0.9):
         raise UserError(f"holdout is 0, or 0.001 to 0.9, not {options.holdout:g}")
-    from unspool.data.record.film import Settings
+    from unspool.data.record.film import SHORT, Settings
     from unspool.data.record.recorder import record
 
     settings = Settings(options.world, options.size, options.frames, options.seed, options.holdout)
@@ -71,8 +71,11 @@ def run(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         there = f"{done} of {options.episodes} episodes"
         raise KeyboardInterrupt(f"{there} are in {options.out}; the same command goes on") from None
-    if told.layouts == 1 and options.holdout:
+    if told.shared and options.holdout:
         warnings.warn(f"{options.world} has one map: test episodes are other walks through it, not other places", stacklevel=1)
+    if told.short:
+        few = f"{told.short} of {told.episodes} episodes have fewer than {SHORT} frames, about the length of a training clip"
+        warnings.warn(f"{few}: train with --train.pad, or with shorter clips by --frames N", stacklevel=1)
     if options.json:
         print(json.dumps(told._asdict()))
         return
