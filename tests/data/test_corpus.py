@@ -18,8 +18,9 @@ import pytest
 
 from unspool import inspection
 from unspool.cli import main
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Manifest, Shards
 from unspool.data.video import read_video
 from unspool.errors import UserError

@@ -16,8 +16,9 @@ import torch
 from unspool import config, encoding, hub, preparation, sampling, store, training
 from unspool.codec import load_codec
 from unspool.data.folder import open_folder
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Shards
 from unspool.data.splits import held_out
 from unspool.data.video import read_video
@@ -221,7 +222,8 @@ def test_a_smaller_set_keeps_its_test_share(tmp_path: Path) -> None:
             out.write(np.full((4, 16, 16, 3), i, np.uint8))
     whole, shares = open_episodes(tmp_path), []
     for most in (10, 20, 40):
-        manifest = prepare(whole, tmp_path / f"shards-{most}", Preparation(16, most_bytes=most * 4 * 16 * 16 * 3))
+        room = 2500 + most * (4 * 16 * 16 * 3 + 200)
+        manifest = prepare(whole, tmp_path / f"shards-{most}", Preparation(16, most_bytes=room))
         names = {member.name for member in manifest.episodes}
         assert len(names) == most
         shares.append(len(names & held_out({e.name for e in whole.episodes}, 0.5)) / most)
