@@ -131,7 +131,7 @@ def _figures(looks: list[Look], found: EpisodeSet) -> dict[str, Any]:
     return {
         "frames": int(counts.sum()), "hours": round(float(np.nansum(seconds)) / 3600, 4),
         "frames an episode": {"least": int(counts.min()), "median": float(np.median(counts)), "most": int(counts.max())},
-        "seconds an episode": _spread(seconds[np.isfinite(seconds)]),
+        "seconds": _spread(seconds[np.isfinite(seconds)]),
         "sizes": dict(Counter(f"{one.info.width} x {one.info.height}" for one in looks).most_common()),
         "fps": dict(Counter(f"{one.info.fps:g}" for one in looks).most_common()),
         "codecs": dict(Counter(one.info.codec for one in looks).most_common()),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from unspool.cli.data import record as verb
 from unspool.data.record import recorder
+from unspool.data.worlds.rooms import Rooms
 
 Start = Callable[..., "subprocess.Popen[str]"]
 WORDS = ("data", "record", "rooms", "--size", 32, "--frames", 300)
@@ -75,6 +78,22 @@ def test_bad_values_are_one_line_and_leave_nothing(unspool, tmp_path, words, tol
 def test_help_shows_examples(unspool):
     done = unspool("data", "record", "--help")
     assert done.code == 0 and all(line in done.out for line in verb.EXAMPLES)
+    assert all(name in done.out and what in done.out for name, what in verb.WORLDS.items())
+
+
+def test_help_names_every_world_and_option():
+    from unspool.data.record import SIMULATORS, _class
+
+    listed = {re.split(r"[\[:]", name)[0]: name for name in verb.WORLDS}
+    assert listed.keys() == {*SIMULATORS, "rooms"}
+    for name in ("vizdoom", "memory-maze", "crafter", "miniworld"):
+        try:
+            made = _class(name)
+        except ImportError:
+            continue
+        options = [key for key in inspect.signature(made).parameters if key != "size"]
+        assert re.findall(r"(\w+)=", listed[name]) == options
+    assert "plans" in inspect.signature(Rooms).parameters
 
 
 def test_a_killed_recording_goes_on_and_ends_the_same(unspool, start: Start, tmp_path):
