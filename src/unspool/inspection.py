@@ -50,7 +50,7 @@ def inspect(
     for done, episode in enumerate(chosen, 1):
         try:
             one = look(episode)
-            looks.append(one if len(looks) < SHOWN else one._replace(frames=one.frames[:0]))
+            looks.append(one if len(looks) < SHOWN else one._replace(frames=one.frames[:0].copy()))  # no view of all
         except UserError as error:
             odd.append({"name": episode.name, "reason": reason(error, found.root / episode.name)})
         report(done, len(chosen))
@@ -71,7 +71,7 @@ def look(episode: Episode) -> Look:
     for frame in episode.frames(SIZE):
         pixels = frame.pixels()
         if len(times) % keep == 0 and len(kept) < COLUMNS:
-            kept.append(pixels.copy())  # a view would keep all that was decoded with it
+            kept.append(pixels)
         now = pixels.astype(np.float32)
         blank += bool(flat(pixels))
         if before is not None:

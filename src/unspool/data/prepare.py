@@ -64,7 +64,7 @@ class _Work:
         self.found, self.out, self.how, self.sample = found, out, how, how.sample()
         self.frames = 0  # written by this call
         self.at_once: dict[str, int] = {}  # frames of an episode that may be in memory as they are stored
-        self.rates: set[float] = set()  # of what is chosen
+        self.rates = Counter[float]()  # of the files that were looked into
 
     def begin(self) -> None:
         """Take over what an earlier call left, and list what is to do."""
@@ -210,10 +210,11 @@ class _Work:
             raise UserError(f"{what}; raise --max-mb, or choose another --out for a smaller set")
 
     def _warn_of_rates(self) -> None:
-        least, most = min(self.rates, default=1.0), max(self.rates, default=1.0)
+        rates = sorted(rate for rate in {*self.rates, self.manifest.fps or 0.0} if rate) or [1.0]
+        least, most, fix = rates[0], rates[-1], max(rates, key=self.rates.__getitem__)  # what most of them have
         if self.how.fps is None and not same_rate(least, most):
             what = f"frame rates of {self.found.root} differ, {least:g} to {most:g} fps, and every frame is kept"
-            warnings.warn(f"{what}: bring them to one by `unspool data prepare --fps {least:g}`", stacklevel=2)
+            warnings.warn(f"{what}: bring them to one by `unspool data prepare --fps {fix:g}`", stacklevel=2)
 
     def _skip(self, episode: Episode, error: UserError) -> None:
         self.manifest.skipped.append((episode.name, episode.stamp, reason(error, self.found.root / episode.name)))
@@ -261,7 +262,7 @@ class _Work:
         info = episode.info()
         self.at_once[episode.name] = max(1, min(BATCH, IN_FLIGHT // max(1, 3 * info.height * info.width)))
         self.manifest.fps = self.manifest.fps or self.how.fps or info.fps or None
-        self.rates |= {rate for rate in (info.fps, self.manifest.fps) if rate}
+        self.rates[info.fps] += info.fps > 0
         return info.frames * self.how.fps / info.fps + 1 if self.how.fps and info.fps else info.frames
 
 
