@@ -3,8 +3,9 @@
     unspool data prepare SET --size 64 --out SHARDS
     python bench/reading.py SET SHARDS [--model duel-64] [--reads 1000000]
 
-A clip is as long as the model's training clips. From mp4 means: seek by decoding from the first frame, as `read_video` does, of
-whole files in random order. Memory is what the process owns (RssAnon): pages of mapped files are the system's to take back.
+A clip is as long as the model's training clips. From mp4 means: open a random file of SET, seek to the key frame before the
+clip (recordings have one every 15) and decode up to the clip's last frame. Memory is what the process owns (RssAnon): pages
+of mapped files are the system's to take back.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import argparse
 from pathlib import Path
 from time import perf_counter
 
+import av
 import numpy as np
 import torch
 
 from unspool import hub, store
 from unspool.cli.progress import Bar
-from unspool.data.layouts import open_episodes
 from unspool.data.shards import Shards
+from unspool.data.video import cut
 from unspool.train.loop import Trainer, TrainOptions
 
 BATCH = 16
@@ -46,19 +48,30 @@ def from_shards(source: Shards, frames: int, reads: int) -> tuple[float, list[in
 
 
 def from_mp4(root: Path, frames: int, size: int, seconds: float = 20) -> float:
-    """Clips a second: a random clip of a random file, decoded up to its last frame."""
-    episodes, rng, count = open_episodes(root).episodes, np.random.default_rng(0), 0
+    """Clips a second: a random clip of a random file."""
+    paths, rng, count = sorted(root.glob("*.mp4")), np.random.default_rng(0), 0
     begun = perf_counter()
     while perf_counter() - begun < seconds:
-        episode = episodes[rng.integers(len(episodes))]
-        start = int(rng.integers(max(1, episode.info().frames - frames + 1)))
-        for i, frame in enumerate(episode.frames(size)):
-            if start <= i < start + frames:
-                frame.pixels()
-            if i == start + frames - 1:
-                break
-        count += 1
+        clip = mp4_clip(paths[rng.integers(len(paths))], float(rng.random()), frames, size)
+        count += len(clip) == frames
     return count / (perf_counter() - begun)
+
+
+def mp4_clip(path: Path, where: float, frames: int, size: int) -> np.ndarray:
+    """(frames, size, size, 3) uint8 from a share `where` of a file of an even frame rate and a known count of frames."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        start = int(where * max(1, stream.frames - frames + 1))
+        rate, unit = stream.average_rate, stream.time_base
+        assert rate and unit
+        container.seek(round(start / rate / unit) + (stream.start_time or 0), stream=stream)
+        shown = []
+        for picture in container.decode(stream):
+            if picture.time is not None and round(picture.time * rate) >= start:
+                shown.append(cut(picture.to_ndarray(format="rgb24"), (size, size)))
+            if len(shown) == frames:
+                break
+    return np.stack(shown)
 
 
 def consumed(model: str, source: Shards) -> tuple[int, float]:
@@ -77,7 +90,7 @@ def consumed(model: str, source: Shards) -> tuple[int, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", type=Path, help="a folder of videos or a recording")
+    parser.add_argument("set", type=Path, help="a recording")
     parser.add_argument("shards", type=Path, help="the same, prepared as pixels")
     parser.add_argument("--model", default="duel-64", help="whose training is fed [duel-64]")
     parser.add_argument("--reads", type=int, default=1_000_000, help="frames to read from the shards [1000000]")

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "unspool"
 ORDER = (
     "types, errors, interrupt, flops, grid < noise < store, blend, laws, nn < solver, schedule < memory, context, codec"
     " < data, model < rollout < system, snapshot < train, evaluate, testing < inspection < recipes"
-    " < config < hub < explain, sampling < preparation, encoding < training, evaluation < claims < env, studio < cli < __main__"
+    " < config < hub < encoding, explain, sampling < preparation < training, evaluation < claims < env, studio < cli < __main__"
 )
 RANK = {room: rank for rank, peers in enumerate(ORDER.split(" < ")) for room in peers.split(", ")}
 FREE = {"__version__"}  # all that a room may take from the package itself: its other names are there for users

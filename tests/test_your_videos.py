@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from unspool.cli import main
-from unspool.data.video import read_video
+from unspool.data.video import probe, read_video
 
 TEXT = (Path(__file__).parents[1] / "docs" / "your-videos.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()]
@@ -59,3 +59,4 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
             assert "by heart" in words, "twenty clips are little, and it says so"
     videos = [read_video(path) for path in sorted(Path("futures").glob("*.mp4"))]
     assert [video.shape for video in videos] == [(40, 64, 64, 3)] * 3
+    assert {probe(path).fps for path in Path("futures").glob("*.mp4")} == {15}, "as the model knows it"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from unspool.data.episodes import Episode, EpisodeSet, VideoInfo, check_tracks, reason, shown
+from unspool.data.record.explore import flat
 from unspool.data.splits import place
 from unspool.errors import UserError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SIZE = 64  # pixels a side at which motion is measured, and shown
 SHORT = 16  # frames; most recipes train on clips about as long
 STILL = 0.5  # of 255: below it a frame repeats the one before but for the encoder's noise
-FLAT = 6.0  # of 255: spread of brightness below which a view shows nothing: a wall, a fade, the sky
 UNEVEN = 0.25  # of a frame's time: steps of the clock that differ by more are another frame rate
 SHOWN, COLUMNS = 12, 8
 
@@ -50,7 +50,7 @@ def inspect(
     for done, episode in enumerate(chosen, 1):
         try:
             one = look(episode)
-            looks.append(one if len(looks) < SHOWN else one._replace(frames=one.frames[:0]))
+            looks.append(one if len(looks) < SHOWN else one._replace(frames=one.frames[:0].copy()))  # no view of all
         except UserError as error:
             odd.append({"name": episode.name, "reason": reason(error, found.root / episode.name)})
         report(done, len(chosen))
@@ -65,7 +65,7 @@ def look(episode: Episode) -> Look:
     """Decode an episode, one frame in memory at a time but for those shown. Raises UserError for what cannot be used."""
     info = episode.info()
     times: list[float | None] = []
-    motion, flat, kept = list[float](), 0, list[np.ndarray]()
+    motion, blank, kept = list[float](), 0, list[np.ndarray]()
     before: np.ndarray | None = None
     keep = max(1, info.frames // COLUMNS)
     for frame in episode.frames(SIZE):
@@ -73,7 +73,7 @@ def look(episode: Episode) -> Look:
         if len(times) % keep == 0 and len(kept) < COLUMNS:
             kept.append(pixels)
         now = pixels.astype(np.float32)
-        flat += float(now.mean(-1).std()) < FLAT
+        blank += bool(flat(pixels))
         if before is not None:
             motion.append(float(np.abs(now - before).mean()))
         before = now
@@ -84,9 +84,9 @@ def look(episode: Episode) -> Look:
     said = episode.tracks()
     check_tracks(said, count)
     still = float(np.mean(np.array(motion) < STILL)) if motion else 1.0
-    notes = tuple(_notes(info, count, times, still, flat / count))
+    notes = tuple(_notes(info, count, times, still, blank / count))
     tracks, speed = tuple(sorted(said)), float(np.mean(motion or [0]))
-    return Look(episode.name, info, count, speed, still, flat / count, notes, said.get("actions"), tracks, np.stack(kept))
+    return Look(episode.name, info, count, speed, still, blank / count, notes, said.get("actions"), tracks, np.stack(kept))
 
 
 def _notes(info: VideoInfo, count: int, times: list[float | None], still: float, flat: float) -> list[str]:
@@ -131,6 +131,7 @@ def _figures(looks: list[Look], found: EpisodeSet) -> dict[str, Any]:
     return {
         "frames": int(counts.sum()), "hours": round(float(np.nansum(seconds)) / 3600, 4),
         "frames an episode": {"least": int(counts.min()), "median": float(np.median(counts)), "most": int(counts.max())},
+        "seconds": _spread(seconds[np.isfinite(seconds)]),
         "sizes": dict(Counter(f"{one.info.width} x {one.info.height}" for one in looks).most_common()),
         "fps": dict(Counter(f"{one.info.fps:g}" for one in looks).most_common()),
         "codecs": dict(Counter(one.info.codec for one in looks).most_common()),
@@ -141,6 +142,14 @@ def _figures(looks: list[Look], found: EpisodeSet) -> dict[str, Any]:
         "tracks": dict(Counter(name for one in looks for name in one.tracks)),
         "actions": _actions(looks, found.actions),
     }  # fmt: skip
+
+
+def _spread(seconds: np.ndarray) -> dict[str, float]:
+    """Of those episodes that tell their rate."""
+    if not len(seconds):
+        return {}
+    parts = {"least": seconds.min(), "median": np.median(seconds), "most": seconds.max()}
+    return {name: round(float(part), 2) for name, part in parts.items()}
 
 
 def _actions(looks: list[Look], names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from unspool import hub, sampling, store
 from unspool.codec import Codec, Pixels, load_codec
 from unspool.codec.trained import find_codec, is_codec
 from unspool.data.episodes import EpisodeSet
-from unspool.data.prepare import Encoder, Preparation, Progress, prepare
+from unspool.data.how import Encoder, Preparation
+from unspool.data.prepare import Progress, prepare
 from unspool.data.shards import Manifest
 from unspool.errors import UserError
 from unspool.train.loop import to_video
@@ -33,7 +34,9 @@ def plan(
         raise UserError(f"shard-mb is 0.1 to 100000 and max-mb 0.001 to 1e9, not {shard_mb:g} and {max_mb}")
     encoder, at = _encoder(codec) if codec else (None, SIZE)
     most = None if max_mb is None else int(max_mb * 1e6)
-    return Preparation(size or at, fps, encoder, most, shard_bytes=int(shard_mb * 1e6))
+    how = Preparation(at if size is None else size, fps, encoder, most, shard_bytes=int(shard_mb * 1e6))
+    how.sample()  # refused before anything is written
+    return how
 
 
 def run(found: EpisodeSet, out: Path, how: Preparation, report: Callable[[Progress], None]) -> Manifest:

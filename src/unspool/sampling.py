@@ -16,6 +16,8 @@ import torch
 
 from unspool import store
 from unspool.data import WORLDS, open_world
+from unspool.data.episodes import Frame
+from unspool.data.resample import at_rate, same_rate
 from unspool.data.shards import MANIFEST, open_shards
 from unspool.errors import NothingThere, UserError
 from unspool.interrupt import Interrupt
@@ -58,61 +60,94 @@ class Finished:
     interrupted: bool
 
 
-def context_of(where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0) -> Opening:
+def context_of(
+    where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0, fps: float | None = None
+) -> Opening:
     """The context that a user means: the first frames of a video, of episode number `clip` of a folder, of a held-out one of
     shards, or of a world's held-out clip number `clip`, cut to a square and resampled to the model's resolution.
 
-    Raises UserError when it cannot be read or is too short.
+    fps: of what the model was trained on, to which a context of another rate is brought; None: unknown, it stays as it is.
+    Raises UserError when it cannot be read, is too short, or lies in shards of another rate.
     """
     if not 1 <= frames <= MOST_CONTEXT or not 0 <= clip < 1 << 62:
         raise UserError(f"context-frames is 1 to {MOST_CONTEXT} and clip at least 0, not {frames} and {clip}")
     size = picture_size(system)[0]
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
-        return Opening(world(np.array([clip]), frames).frames[0], float(world.fps), f"{where}, {split} clip {clip}")
+        rate = _rate(world.fps, fps)
+        chosen = np.round(np.arange(max(1, frames)) * world.fps / rate).astype(int)
+        return Opening(world(np.array([clip]), int(chosen[-1]) + 1).frames[0][chosen], rate, f"{where}, {split} clip {clip}")
     path = Path(where)
     if not path.exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
         raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
     if (path / MANIFEST).is_file():
-        return _of_shards(path, system, frames, size, clip)
+        return _of_shards(path, system, frames, size, clip, fps)
     if path.is_dir():
-        return _of_episode(path, frames, size, clip)
-    from unspool.data.video import probe, read_video
+        return _of_episode(path, frames, size, clip, fps)
+    from unspool.data.video import probe, read_frames, read_video
 
-    return Opening(read_video(path, frames=frames, size=size), probe(path).fps or 30.0, where)
+    has = probe(path).fps
+    rate = _rate(has, fps)
+    if rate == (has or 30.0):
+        return Opening(read_video(path, frames=frames, size=size), rate, where)
+    shown = _first(read_frames(path, size=size), frames, has, rate)
+    if len(shown) < frames:
+        raise UserError(f"{path} has {len(shown)} frames at the model's {rate:g} fps, {frames} are needed; give a longer video")
+    return Opening(np.stack(shown), rate, where)
 
 
-def nothing(system: System) -> Opening:
+def _rate(has: float | None, wanted: float | None) -> float:
+    """Frames a second of a context whose video has so many, for a model that wants so many."""
+    if not has:
+        return wanted or 30.0
+    return has if wanted is None or same_rate(has, wanted) else wanted
+
+
+def _first(video: Iterator[Frame], frames: int, has: float | None, rate: float) -> list[np.ndarray]:
+    """Up to `frames` frames of a video, brought to `rate` where it has another."""
+    if has and rate != has:
+        fix = f"give a context of {rate:g} fps, as the model was trained on"
+        video = (frame for _, frame in at_rate(enumerate(video), rate, fix))
+    return [frame.pixels() for frame in islice(video, frames)]
+
+
+def nothing(system: System, fps: float | None = None) -> Opening:
     """No context: what a model begins with that has learned to begin (`unconditional` of `alpha-context`, `lgc-vd`)."""
-    return Opening(np.zeros((0, *picture_size(system), 3), np.uint8), 30.0, "nothing")
+    return Opening(np.zeros((0, *picture_size(system), 3), np.uint8), fps or 30.0, "nothing")
 
 
-def _of_episode(folder: Path, frames: int, size: int, clip: int) -> Opening:
+def _of_episode(folder: Path, frames: int, size: int, clip: int, fps: float | None) -> Opening:
     """The first frames of episode number `clip` of a folder in any layout."""
     from unspool.data.layouts import open_episodes
 
     episodes = open_episodes(folder).episodes
     _check_clip(folder, clip, len(episodes))
     chosen = episodes[clip]
-    shown = [frame.pixels() for frame in islice(chosen.frames(size), frames)]
+    has = chosen.info().fps
+    rate = _rate(has, fps)
+    shown = _first(chosen.frames(size), frames, has, rate)
     _check_length(folder, chosen.name, len(shown), frames)
-    return Opening(np.stack(shown), chosen.info().fps or 30.0, f"{folder}, {chosen.name}")
+    return Opening(np.stack(shown), rate, f"{folder}, {chosen.name}")
 
 
 @torch.no_grad()
-def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int) -> Opening:
+def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int, fps: float | None) -> Opening:
     """The first frames of held-out episode number `clip` of prepared shards, of all where none is held out."""
     try:
         shards = open_shards(folder, size, "test")
     except NothingThere:
         shards = open_shards(folder, size, "train")
     _check_clip(folder, clip, len(shards.episodes))
+    rate = _rate(shards.fps, fps)
+    if shards.fps and rate != shards.fps:
+        fix = f"prepare the videos again with --fps {rate:g}"
+        raise UserError(f"{folder} has {shards.fps:g} frames a second, the model was trained on {rate:g}: {fix}")
     chosen = shards.episodes[clip]
     shown = shards.stretch(clip, 0, frames)
     _check_length(folder, chosen.name, len(shown), frames)
     if shown.dtype != np.uint8:
         shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
-    return Opening(shown, shards.fps or 30.0, f"{folder}, {chosen.name}")
+    return Opening(shown, rate, f"{folder}, {chosen.name}")
 
 
 def _check_clip(folder: Path, clip: int, count: int) -> None:

@@ -180,7 +180,8 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
     saved = config.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,
-        "rollout": rollout, "data": settings.data, "train": asdict(options), **encoding.told_of(system.codec),
+        "rollout": rollout, "data": settings.data, "fps": data.fps, "train": asdict(options),
+        **encoding.told_of(system.codec),
     })  # fmt: skip
 
     conduct(

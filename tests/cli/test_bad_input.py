@@ -235,6 +235,45 @@ def test_train_refuses(refused, tmp_path, words, says):
 
 @pytest.mark.parametrize(
     ("words", "says"),
+    [
+        ("--resolution 60", "60 x 60 do not divide by 8"), ("--codec.channels 500", "codec.channels is 1 to 192"),
+        ("--codec.kind causal --codec.channels 500", "codec.channels is 1 to 384"),
+        ("--codec.width 1", "greater than or equal to 2"), ("--codec.width 100000", "less than or equal to 1024"),
+    ],
+)  # fmt: skip
+def test_train_codec_refuses(refused, tmp_path, words, says):
+    (tmp_path / "videos").mkdir()
+    for k in range(2):
+        write(tmp_path / "videos" / f"{k}.mp4", 4)
+    assert says in refused("train", "codec", "--data", "videos", "--out", "run", *words.split())
+
+
+def test_prepare_refuses_a_size_that_the_codec_cannot_take(refused, tmp_path):
+    (tmp_path / "videos").mkdir()
+    write(tmp_path / "videos" / "0.mp4")
+    words = ("data", "prepare", "videos", "--codec", "duel-64", "--size", 60, "--out", "out")
+    assert "60 x 60 do not divide by 8" in refused(*words)
+
+
+@pytest.mark.parametrize("codec", [{}, {"name": "a", "sha256": "b"}, {"name": "a", "sha256": "b", "options": 3}, 3])
+def test_a_manifest_whose_codec_says_too_little(refused, unspool, tmp_path, codec):
+    (tmp_path / "videos").mkdir()
+    for k in range(2):
+        write(tmp_path / "videos" / f"{k}.mp4", 20)
+    done = unspool("data", "prepare", "videos", "--size", 16, "--out", "shards", cwd=tmp_path)
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "shards" / "manifest.json").read_text())
+    told["settings"]["codec"] = codec
+    (tmp_path / "shards" / "manifest.json").write_text(json.dumps(told))
+    words = ("train", "frame-by-frame", "--data", "shards", "--resolution", 16, "--size", "nano", "--out", "run")
+    assert "not a manifest of shards" in refused(*words)
+    if isinstance(codec, dict) and codec:
+        return
+    assert "not a manifest of shards" in refused("data", "prepare", "videos", "--size", 16, "--out", "shards")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
     [("--frames 1", "frames is 2 to"), ("--frames 10000000", "unspool sample"), ("--minutes -1 --size nano", "minutes"),
      ("--size huge", "choose from"), ("--seeds -1", "seeds"), ("--clip -1", "clip"), ("--data dual", "judges against a world"),
      ("--out", "expected one argument"), ("--model none --size nano", "one of them"), ("--minutes 3", "--size nano as well")],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from unspool.cli.data import record as verb
 from unspool.data.record import recorder
+from unspool.data.worlds.rooms import Rooms
 
 Start = Callable[..., "subprocess.Popen[str]"]
 WORDS = ("data", "record", "rooms", "--size", 32, "--frames", 300)
@@ -75,6 +78,22 @@ def test_bad_values_are_one_line_and_leave_nothing(unspool, tmp_path, words, tol
 def test_help_shows_examples(unspool):
     done = unspool("data", "record", "--help")
     assert done.code == 0 and all(line in done.out for line in verb.EXAMPLES)
+    assert all(name in done.out and what in done.out for name, what in verb.WORLDS.items())
+
+
+def test_help_names_every_world_and_option():
+    from unspool.data.record import SIMULATORS, _class
+
+    listed = {re.split(r"[\[:]", name)[0]: name for name in verb.WORLDS}
+    assert listed.keys() == {*SIMULATORS, "rooms"}
+    for name in ("vizdoom", "memory-maze", "crafter", "miniworld"):
+        try:
+            made = _class(name)
+        except ImportError:
+            continue
+        options = [key for key in inspect.signature(made).parameters if key != "size"]
+        assert re.findall(r"(\w+)=", listed[name]) == options
+    assert "plans" in inspect.signature(Rooms).parameters
 
 
 def test_a_killed_recording_goes_on_and_ends_the_same(unspool, start: Start, tmp_path):
@@ -95,10 +114,10 @@ def test_a_killed_recording_goes_on_and_ends_the_same(unspool, start: Start, tmp
     assert bytes_of(torn) == bytes_of(whole)
 
 
-def test_a_world_of_one_map_is_warned_of(monkeypatch, tmp_path, capsys):
-    told = recorder.Report(4, 400, 1, 1, 4, 0, 10.0, 20.0, 6.0, 0.9)
+def test_a_world_of_one_map_and_short_episodes_are_warned_of(monkeypatch, tmp_path, capsys):
+    told = recorder.Report(4, 40, 1, 1, 1, 3, 4, 0, 10.0, 20.0, 6.0, 0.9)
     monkeypatch.setattr(recorder, "record", lambda *_, **__: told)
     options = {"world": "gym:Some-v0", "out": tmp_path, "episodes": 4, "frames": 100, "size": 64, "seed": 0, "workers": 1}
-    with pytest.warns(UserWarning, match="one map"):
+    with pytest.warns(UserWarning, match="one map"), pytest.warns(UserWarning, match="3 of 4 episodes have fewer than 16"):
         verb.run(Namespace(**options, holdout=0.1, json=True))
     assert json.loads(capsys.readouterr().out)["layouts"] == 1

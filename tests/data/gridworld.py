@@ -14,13 +14,14 @@ PACE, TURN, SIDE = 0.25, np.pi / 12, 12
 
 
 class Grid:
-    """knows: what it tells beside its pictures. ends: steps until it is over. fog: share of seeds that show nothing.
-    breaks: what to do in the tenth step of an episode whose seed is a multiple of three."""
+    """knows: what it tells beside its pictures. ends: steps until it is over. fog: share of seeds that show nothing,
+    foggy: layouts that do. breaks: what to do in the tenth step of an episode whose seed is a multiple of three."""
 
     fps, actions = 10.0, ("ahead", "left", "right", "ahead left", "ahead right", "back", "stay")
 
-    def __init__(self, layouts=None, knows=("poses", "free"), ends=None, fog=0.0, breaks=None):
+    def __init__(self, layouts=None, knows=("poses", "free"), ends=None, fog=0.0, breaks=None, closed=(), foggy=()):
         self.layouts, self.knows, self.ends, self.fog, self.breaks = layouts, knows, ends, fog, breaks
+        self.closed, self.foggy = closed, foggy
         self.map = None
 
     def reset(self, seed, layout):
@@ -32,7 +33,7 @@ class Grid:
         rng = np.random.default_rng(seed)
         free = np.argwhere(self.map == 0)
         self.pose = np.array([*(free[rng.integers(len(free))][::-1] + 0.5), rng.uniform(-np.pi, np.pi)])
-        self.blind, self.steps, self.seed = rng.random() < self.fog, 0, seed
+        self.blind, self.steps, self.seed = rng.random() < self.fog or layout in self.foggy, 0, seed
         return self._view()
 
     def step(self, action):
@@ -81,7 +82,7 @@ class Grid:
 class Dial:
     """Two knobs between -1 and 1; nobody knows what they do."""
 
-    fps, actions, layouts, map = 30.0, (), 1, None
+    fps, actions, layouts, closed, map = 30.0, (), 1, (), None
 
     def reset(self, seed, layout):
         self.rng = np.random.default_rng(seed)

@@ -18,8 +18,9 @@ import pytest
 
 from unspool import inspection
 from unspool.cli import main
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Manifest, Shards
 from unspool.data.video import read_video
 from unspool.errors import UserError
@@ -98,6 +99,22 @@ def test_inspection(found: Found) -> None:
         assert said.note is None or any(said.note in note for note in look.notes), (look.name, look.notes)
         odd = [note for note in look.notes if not note.startswith(("small", "short", "odd size", "variable frame rate: 25"))]
         assert bool(odd) <= bool(said.note) or look.name.startswith("shaped/"), (look.name, odd)
+
+
+def test_inspection_tells_durations_and_judges_as_the_recorder_does(tmp_path: Path) -> None:
+    from unspool.data.record.explore import flat
+    from unspool.data.writer import VideoWriter
+
+    for i, frames in enumerate((10, 20, 40, *[5] * inspection.SHOWN)):
+        with VideoWriter(tmp_path / f"{i:02}.mp4", size=(64, 64), fps=10) as out:
+            noise = np.random.default_rng(i).integers(20, 30 + 40 * (i % 6), (frames, 64, 64, 3), dtype=np.uint8)
+            out.write(noise)
+    figures, looks = inspection.inspect(open_episodes(tmp_path))
+    assert figures["seconds"] == {"least": 0.5, "median": 0.5, "most": 4.0}
+    for one in looks:
+        assert one.flat == flat(read_video(tmp_path / one.name)).mean()
+        assert len(one.frames) or one.frames.base is None, "frames that nobody is shown are let go"
+    assert {one.flat for one in looks} >= {0.0, 1.0} and sum(len(one.frames) > 0 for one in looks) == inspection.SHOWN
 
 
 def test_inspection_by_the_command_line(found: Found, unspool: Run, tmp_path: Path) -> None:
@@ -179,7 +196,8 @@ def test_a_full_disk(found: Found, unspool: Run, tmp_path: Path, most: int) -> N
     assert unspool(*words, tmp_path / "whole")[0] == 0
     with small_files(most):
         code, out, err = unspool(*words, tmp_path / "torn")
-    assert code == 2 and not out and len(err.strip().splitlines()) == 1 and "cannot write" in err
+    warned, line = err.strip().splitlines()
+    assert code == 2 and not out and "frame rates" in warned and "cannot write" in line
     left = {path.name for path in (tmp_path / "torn").iterdir()}
     assert left <= {".lock", "manifest.json"}, left
     assert unspool(*words, tmp_path / "torn")[0] == 0

@@ -12,8 +12,9 @@ import pytest
 from unspool.data import open_source
 from unspool.data.clips import gaps
 from unspool.data.folder import open_folder
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Shards
 from unspool.data.splits import held_out
 from unspool.data.video import read_frames, read_video

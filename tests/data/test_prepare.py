@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -16,8 +17,9 @@ import pytest
 
 from unspool.cli import main
 from unspool.data.episodes import Episode, EpisodeSet
+from unspool.data.how import Encoder, Preparation
 from unspool.data.layouts import open_episodes, videos
-from unspool.data.prepare import Encoder, Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Manifest, Shards, ShardWriter
 from unspool.data.video import Frame, VideoInfo, read_frames
 from unspool.errors import UserError
@@ -296,11 +298,80 @@ def test_the_same_ones_at_every_call(folder, tmp_path) -> None:
     assert {name: why for name, _, why in manifest.skipped}.keys() == {f"{i}.mp4" for i in (1, 4, 6)}
     chosen: set[str] = set()
     for frames in range(12, 48, 3):
-        how, out = Preparation(16, fps=7, most_bytes=frames * 16 * 16 * 3), tmp_path / f"{frames}"
+        how, out = Preparation(16, fps=7, most_bytes=4000 + frames * 16 * 16 * 3), tmp_path / f"{frames}"
         names = [{member.name for member in prepare(open_episodes(folder), out, how).episodes} for _ in range(2)]
         assert names[0] == names[1] and chosen <= names[0]
         chosen = names[0]
     assert 1 < len(chosen) < 5
+
+
+def test_all_that_is_carried_fits(folder, tmp_path) -> None:
+    """Frames, actions, poses, the codec's weights, headers and the manifest."""
+    import torch
+    from safetensors.numpy import save_file
+
+    for i in range(8):
+        tracks = {"actions": np.zeros((9 + i, 40), np.float32), "poses": np.zeros((9 + i, 6), np.float32)}
+        save_file(tracks, folder / f"{i}.safetensors")
+    weights = {"weight": torch.zeros(300)}
+    encoder = Encoder(lambda frames, state: (frames[:, ::8, ::8].astype(np.float16), state), "small", "0" * 64, weights)
+    for kilobytes in (8, 12, 20, 40):
+        for name, how in (("pixels", HOW), ("latents", Preparation(16, encoder=encoder))):
+            out = tmp_path / f"{name}-{kilobytes}"
+            how = dataclasses.replace(how, most_bytes=1000 * kilobytes)
+            if name == "pixels" and kilobytes < 20:
+                assert "raise --max-mb" in refusal(lambda: prepare(open_episodes(folder), out, how))  # noqa: B023
+                continue
+            episodes = prepare(open_episodes(folder), out, how).episodes
+            weight = sum(map(len, files_of(out).values()))
+            assert weight <= 1000 * kilobytes and (len(episodes) == 8 or weight > 400 * kilobytes)
+    line = refusal(lambda: Preparation(16, encoder=encoder, most_bytes=1300))
+    assert "codec alone fills" in line and line.endswith("raise --max-mb, or leave --codec away")
+
+
+def test_less_room_than_before_is_refused_rather_than_episodes_deleted(folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    prepare(open_episodes(folder), out, dataclasses.replace(HOW, most_bytes=45_000))
+    before = files_of(out)
+    held = len(Manifest.read(out).episodes)
+    assert held > 2
+    line = refusal(lambda: prepare(open_episodes(folder), out, dataclasses.replace(HOW, most_bytes=20_000)))
+    assert f"of the {held} episodes that {out} holds do not fit into 0.02 MB; raise --max-mb" in line
+    assert files_of(out) == before
+    prepare(open_episodes(folder), out, dataclasses.replace(HOW, most_bytes=90_000))
+    assert len(Manifest.read(out).episodes) > held
+
+
+def test_rates_that_differ_are_told_with_the_fix(made, tmp_path, recwarn) -> None:
+    from unspool.data.writer import VideoWriter
+
+    for name, fps in (("a", 10), ("b", 10.05), ("c", 25)):
+        with VideoWriter(tmp_path / f"{name}.mp4", size=(16, 16), fps=fps) as out:
+            out.write(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
+    prepare(open_episodes(made), tmp_path / "same", HOW)
+    prepare(open_episodes(tmp_path), tmp_path / "asked", Preparation(16, fps=10))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="differ, 10 to 25 fps, and every frame is kept: .* --fps 10`$"):
+        prepare(open_episodes(tmp_path), tmp_path / "kept", HOW)
+
+
+def test_the_manifest_tells_where_it_came_from(folder, ready) -> None:
+    manifest = Manifest.read(ready)
+    assert manifest.source == "videos" and manifest.origin["folder"] == "videos" and len(manifest.origin["sha256"]) == 64
+    replace(folder, "0.mp4", "1.mp4")
+    assert prepare(open_episodes(folder), ready, HOW).origin["sha256"] != manifest.origin["sha256"]
+    told = json.loads((ready / "manifest.json").read_text())
+    del told["origin"]
+    (ready / "manifest.json").write_text(json.dumps(told))
+    assert Manifest.read(ready).origin == {} and len(Shards(ready).episodes) > 3
+    prepare(open_episodes(folder), ready, HOW)
+    assert Manifest.read(ready).origin["folder"] == "videos"
+
+
+def test_no_size_is_not_the_default(folder, tmp_path, capsys) -> None:
+    assert main(["data", "prepare", str(folder), "--out", str(tmp_path / "out"), "--size", "0"]) == 2
+    assert "size is 8 to 4096 pixels, not 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def reel(name: str, *times: float | None) -> Episode:

@@ -199,6 +199,51 @@ def test_what_a_killed_recorder_left_is_swept_and_filmed_again(world, tmp_path) 
     assert left.pop("notes.txt") == b"not ours" and left == bytes_of(whole)
 
 
+def test_a_film_that_was_damaged_later_is_told_and_filmed_again(world, tmp_path) -> None:
+    recorder.record(tmp_path, SMALL, 4, opens=world.grids())
+    whole = bytes_of(tmp_path)
+    (tmp_path / "000002.mp4").write_bytes(whole["000002.mp4"][:-100])
+    with pytest.warns(UserWarning, match=r"1 films of .* are damaged and are filmed again: 000002.mp4 \(\d+ bytes, \d+ were"):
+        assert recorder.record(tmp_path, SMALL, 4, opens=world.grids()).filmed == 1
+    assert bytes_of(tmp_path) == whole
+
+
+def test_a_recording_from_before_sizes_were_kept_gets_them(world, tmp_path) -> None:
+    recorder.record(tmp_path, SMALL, 3, opens=world.grids())
+    whole = bytes_of(tmp_path)
+    lines = [{key: value for key, value in line.items() if key != "bytes"} for line in lines_of(tmp_path)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert recorder.record(tmp_path, SMALL, 3, opens=world.grids()).filmed == 0
+    assert bytes_of(tmp_path) == whole
+
+
+def test_what_cannot_be_read_for_now_is_not_deleted(world, tmp_path, monkeypatch) -> None:
+    recorder.record(tmp_path, SMALL, 2, opens=world.grids())
+    whole = bytes_of(tmp_path)
+
+    def unreadable(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(recorder, "safe_open", unreadable)
+    with pytest.raises(UserError, match=r"cannot read .*000000\.safetensors.*make it readable"):
+        recorder.record(tmp_path, SMALL, 3, opens=world.grids())
+    assert bytes_of(tmp_path) == whole
+
+
+def test_speed_is_told_of_the_workers_that_film(world) -> None:
+    camera = world.opens(SMALL)
+    assert [recorder._groups(camera, list(range(n)), 4) for n in (0, 1, 3)] == [[], [[0]], [[0], [1], [2]]]
+    takes = [filming.Take({"tries": 1}, 100, 1.0, 1.0)] * 2
+    assert recorder._report(camera, {}, takes, 1.0, 2).efficiency == 2.0
+
+
+def test_maps_that_both_sides_show_are_counted(world, tmp_path) -> None:
+    assert recorder.record(tmp_path / "dial", Settings("dial", size=16, frames=20), 3, opens=world.dials).shared == 1
+    assert recorder.record(tmp_path / "grid", SMALL, 3, opens=world.grids(layouts=4)).shared == 0
+    plans = recorder.record(tmp_path / "rooms", Settings("rooms:plans=1", size=32, frames=20), 3, opens=RoomsCamera)
+    assert plans.shared == 0 and plans.layouts == 1
+
+
 @pytest.mark.parametrize(
     ("other", "word"),
     [
@@ -284,16 +329,44 @@ def test_blind_walks_are_filmed_again_and_the_best_is_kept(world, tmp_path) -> N
     assert done.again == sum(line["tries"] - 1 for line in lines) > 3
     for line in lines:
         blind = flat(read_video(tmp_path / line["file_name"])).mean() > 0.5
-        assert not blind or line["tries"] == filming.TRIES
-    assert max(line["tries"] for line in lines) <= filming.TRIES
+        assert not blind or line["tries"] == filming.TRIES * filming.MAPS
+    assert max(line["tries"] for line in lines) > filming.TRIES
+
+
+def test_a_map_on_which_all_is_blind_gives_way_to_another_of_its_side(world, tmp_path) -> None:
+    """And every film without fog is what it is in a world that knows none."""
+    options = {"layouts": 12, "foggy": (0, 1, 2, 3, 4, 5)}
+    for name, given in (("foggy", options), ("clear", {"layouts": 12})):
+        recorder.record(tmp_path / name, SMALL, 12, opens=world.grids(**given))
+    foggy, clear = bytes_of(tmp_path / "foggy"), bytes_of(tmp_path / "clear")
+    moved = 0
+    for line, before in zip(lines_of(tmp_path / "foggy"), lines_of(tmp_path / "clear"), strict=True):
+        assert line["split"] == before["split"]
+        if before["layout"] > 5:
+            assert line == before and foggy[line["file_name"]] == clear[line["file_name"]]
+        elif line["layout"] > 5:
+            moved += 1
+            assert filming.TRIES < line["tries"] <= filming.TRIES * filming.MAPS
+    assert moved > 2
+
+
+def test_closed_maps_are_never_shown_and_change_no_other_draw(world) -> None:
+    for holdout in (0.001, 0.3):
+        few = SMALL._replace(holdout=holdout)
+        every, some = world.opens(few, layouts=9), world.opens(few, layouts=9, closed=(2, 5))
+        for episode in range(80):
+            was, now = every.place(episode, 0), some.place(episode, 0)
+            assert now.layout not in (2, 5)
+            assert was.layout in (2, 5) or holdout < 0.3 or now == was
 
 
 def test_short_episodes_are_kept_shorter_ones_after_some_tries_and_single_frames_refused(world, tmp_path) -> None:
     recorder.record(tmp_path / "short", SMALL, 2, opens=world.grids(ends=20))
     assert [line["frames"] for line in lines_of(tmp_path / "short")] == [20, 20]
+    assert recorder.record(tmp_path / "short", SMALL, 1, opens=world.grids(ends=20)).short == 0
     assert len(load_file(tmp_path / "short" / "000001.safetensors")["actions"]) == 20
-    recorder.record(tmp_path / "brief", SMALL, 2, opens=world.grids(ends=9))
-    assert [(line["frames"], line["tries"]) for line in lines_of(tmp_path / "brief")] == [(9, filming.TRIES)] * 2
+    assert recorder.record(tmp_path / "brief", SMALL, 2, opens=world.grids(ends=9)).short == 2
+    assert [(line["frames"], line["tries"]) for line in lines_of(tmp_path / "brief")] == [(9, filming.TRIES * filming.MAPS)] * 2
     with pytest.raises(UserError, match="ends within 1 frames"):
         recorder.record(tmp_path / "tiny", SMALL, 2, opens=world.grids(ends=1))
     assert set(bytes_of(tmp_path / "tiny")) == {".lock", "recording.json"}
@@ -319,11 +392,14 @@ def test_a_map_is_for_training_or_for_testing(world, layouts, holdout) -> None:
         place = camera.place(episode, 0)
         assert place == camera.place(episode, 0) and place.layout < (layouts or 2**31)
         assert camera.place(episode, 1).layout == place.layout and camera.place(episode, 1).seed != place.seed
+        other = camera.place(episode, filming.TRIES)
+        assert other.split == place.split and (other.layout != place.layout or layouts in (2, 5))
+        sides[place.split].add(other.layout)
         sides[place.split].add(place.layout)
     assert sides["train"] and sides["test"] and not sides["train"] & sides["test"]
     assert len(sides["train"] | sides["test"]) == layouts or not layouts or layouts > 5
     if layouts is None:
-        assert len(sides["train"] | sides["test"]) == 300
+        assert len(sides["train"] | sides["test"]) == 600
 
 
 def test_other_seeds_keep_the_sides_of_maps(world) -> None:

@@ -16,8 +16,9 @@ import torch
 from unspool import config, encoding, hub, preparation, sampling, store, training
 from unspool.codec import load_codec
 from unspool.data.folder import open_folder
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, prepare
+from unspool.data.prepare import prepare
 from unspool.data.shards import Shards
 from unspool.data.splits import held_out
 from unspool.data.video import read_video
@@ -221,7 +222,8 @@ def test_a_smaller_set_keeps_its_test_share(tmp_path: Path) -> None:
             out.write(np.full((4, 16, 16, 3), i, np.uint8))
     whole, shares = open_episodes(tmp_path), []
     for most in (10, 20, 40):
-        manifest = prepare(whole, tmp_path / f"shards-{most}", Preparation(16, most_bytes=most * 4 * 16 * 16 * 3))
+        room = 2500 + most * (4 * 16 * 16 * 3 + 200)
+        manifest = prepare(whole, tmp_path / f"shards-{most}", Preparation(16, most_bytes=room))
         names = {member.name for member in manifest.episodes}
         assert len(names) == most
         shares.append(len(names & held_out({e.name for e in whole.episodes}, 0.5)) / most)
@@ -259,6 +261,47 @@ def test_a_context_comes_from_what_can_be_trained_on(recording: Path, shards: Pa
     for where, clip, words in ((shards, 1, "holds 1 videos"), (nested, 7, "holds 1 videos"), (shards, 0, "are needed")):
         with pytest.raises(UserError, match=words):
             sampling.context_of(str(where), system, 3 if clip else 99, clip=clip)
+
+
+def test_a_context_comes_at_the_rate_that_the_model_knows(recording: Path, shards: Path, tmp_path: Path) -> None:
+    """A video, an episode and a world are brought to it; shards of another rate are refused, for their frames are gone."""
+    system = config.resolve("frame-by-frame", {"size": "nano", "resolution": 16, "components": 0, "patch": 8}).build()
+    whole = read_video(recording / "2.mp4")
+    (tmp_path / "2.mp4").write_bytes((recording / "2.mp4").read_bytes())
+    for where in (tmp_path / "2.mp4", tmp_path):
+        opening = sampling.context_of(str(where), system, 3, fps=5)
+        assert opening.fps == 5 and np.array_equal(opening.frames, whole[[0, 2, 4]])
+        assert np.array_equal(sampling.context_of(str(where), system, 3, fps=10.05).frames, whole[:3]), "nearly the same"
+    with pytest.raises(UserError, match="frames at the model's 1 fps"):
+        sampling.context_of(str(tmp_path / "2.mp4"), system, 9, fps=1)
+    with pytest.raises(UserError, match=r"10 frames a second, the model was trained on 5: prepare .* again with --fps 5"):
+        sampling.context_of(str(shards), system, 3, fps=5)
+    system = config.resolve("frame-by-frame", {"size": "nano", "resolution": 32, "components": 0}).build()
+    world = sampling.context_of("duel", system, 5)
+    slow = sampling.context_of("duel", system, 3, fps=15)
+    assert (world.fps, slow.fps) == (30, 15) and len(slow.frames) == 3
+    assert sampling.nothing(system, 12).fps == 12 and sampling.nothing(system).fps == 30
+
+
+def test_a_checkpoint_tells_the_rate_of_its_data(recording: Path, shards: Path, tmp_path: Path) -> None:
+    for name, data, fps in (("shards", str(shards), 10.0), ("world", "duel", 30)):
+        given = {"size": "nano", "resolution": 16 if name == "shards" else 32, "components": 0, "patch": 8, "own": 0,
+                 "frames": 6, "reach": 3, "train.steps": 1, "train.batch": 1, "data": data}  # fmt: skip
+        training.run(training.prepare(training.plan("frame-by-frame", tmp_path / name, overrides=given)))
+        assert hub.find(tmp_path / name).config["fps"] == fps
+
+
+def test_order_is_the_same_after_a_resume(shards: Path, tmp_path: Path) -> None:
+    """Four steps on shards, and two, a stop and two more: the same weights, to the bit."""
+    given = {"size": "nano", "resolution": 16, "components": 0, "patch": 8, "own": 0, "frames": 6, "reach": 3, "train.batch": 2,
+             "train.save_every": 2, "train.decay": 0, "data": str(shards)}  # fmt: skip
+    for name, first in (("whole", 4), ("stopped", 2)):
+        settings = given | {"train.steps": first}
+        training.run(training.prepare(training.plan("frame-by-frame", tmp_path / name, overrides=settings)))
+    training.run(training.prepare(training.plan(None, tmp_path / "stopped", overrides={"train.steps": 4}, resume="latest")))
+    files = (tmp_path / name / "checkpoints" / "last" / "model.safetensors" for name in ("whole", "stopped"))
+    whole, stopped = (store.load_tensors(file)[0] for file in files)
+    assert whole.keys() == stopped.keys() and all(torch.equal(whole[key], stopped[key]) for key in whole)
 
 
 def test_a_recorded_episode_without_its_line_is_left_out(recording: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     system = hub.load(checkpoint, recipe=options.recipe)
     if options.bf16:
         system.model.bfloat16()
-    begun = _begin(options, system)
+    begun = _begin(options, system, checkpoint.config.get("fps"))
     system, rollout, notes = begun.system, begun.rollout, begun.notes
     seeds = rollout.state["seed"].tolist()
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(len(seeds))]
@@ -107,8 +107,9 @@ class _Begun(NamedTuple):
     notes: dict[str, str]
 
 
-def _begin(options: argparse.Namespace, system: Any) -> _Begun:
-    """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew."""
+def _begin(options: argparse.Namespace, system: Any, fps: float | None) -> _Begun:
+    """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew. fps: of the
+    data that the model was trained on, where its checkpoint tells."""
     from unspool import config, sampling
     from unspool.explain import check_rollout
     from unspool.snapshot import load_rollout, notes_of
@@ -123,9 +124,10 @@ def _begin(options: argparse.Namespace, system: Any) -> _Begun:
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)
-    context = sampling.nothing(system)
+    context = sampling.nothing(system, fps)
     if options.context is not None:
-        context = sampling.context_of(options.context, system, options.context_frames, split=options.split, clip=options.clip)
+        chosen = {"split": options.split, "clip": options.clip, "fps": fps}
+        context = sampling.context_of(options.context, system, options.context_frames, **chosen)
     rollout = sampling.start(system, context.frames, 1 if options.seeds is None else options.seeds, options.seed or 0)
     return _Begun(system, rollout, {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)})
 

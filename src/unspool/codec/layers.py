@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unspool.codec.patches import Patches
-from unspool.errors import UserError
+from unspool.codec.patches import Patches, check_size
 from unspool.types import State, Video
 
 if TYPE_CHECKING:
@@ -140,9 +139,7 @@ class Autoencoder(nn.Module, ABC):
 
     def to_latents(self, pictures: Video, state: State) -> tuple[Video, State]:
         """Pictures (B, T, colours, H, W) to latents (B, T, channels, H / 8, W / 8). Raises UserError for an odd size."""
-        height, width = pictures.shape[-2:]
-        if height % STRIDE or width % STRIDE:
-            raise UserError(f"frames of {height} x {width} do not divide by {STRIDE}, as this codec needs; choose another size")
+        check_size(pictures.shape[-2:], STRIDE)
         learnt, after = self.encoder(pictures, state)
         return self.linear.encode(pictures, {})[0] + learnt, after
 

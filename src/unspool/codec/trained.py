@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from unspool import store
 from unspool.codec.causal import Causal
 from unspool.codec.frames import Frames
+from unspool.codec.layers import STRIDE
 from unspool.errors import UserError
 from unspool.types import Count
 
@@ -26,12 +29,15 @@ class CodecOptions:
 
     kind: Literal["frames", "causal"] = "frames"
     channels: Count = 16
-    width: Count = 64
+    width: Annotated[int, Interval(ge=2, le=1024)] = 64
     depth: Count = 2
     time: Count = 2
 
     def build(self) -> Frames | Causal:
-        """An untrained codec."""
+        """An untrained codec. Raises UserError for more channels than a patch has numbers, of which they are components."""
+        most = 3 * STRIDE**2 * (self.time if self.kind == "causal" else 1)
+        if self.channels > most:
+            raise UserError(f"codec.channels is 1 to {most}, the numbers of a patch of {STRIDE} pixels, not {self.channels}")
         codec: Frames | Causal
         if self.kind == "frames":
             codec = Frames(self.channels, self.width, self.depth)
@@ -60,9 +66,15 @@ def build_codec(options: Any, where: str | Path) -> Frames | Causal:
 
     Raises UserError for options of another version.
     """
-    if not isinstance(options, dict) or options.keys() != {field.name for field in fields(CodecOptions)}:
-        raise UserError(f"{where} has a codec of another version; train it again with this one")
-    return CodecOptions(**options).build().eval().requires_grad_(False)
+    import pydantic
+
+    try:
+        if not isinstance(options, dict) or options.keys() != {field.name for field in fields(CodecOptions)}:
+            raise ValueError
+        chosen = pydantic.TypeAdapter(CodecOptions).validate_python(options)
+    except ValueError as error:  # that of pydantic is one as well
+        raise UserError(f"{where} has a codec of another version; train it again with this one") from error
+    return chosen.build().eval().requires_grad_(False)
 
 
 def is_codec(where: str | Path) -> bool:

@@ -42,6 +42,11 @@ class ClipSource(Protocol):
     `gaps`).
     """
 
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of its clips; None where nobody knows."""
+        ...
+
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips: ...
 
 

@@ -12,8 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from unspool.data.episodes import listed
+from unspool.data.how import Preparation
 from unspool.data.layouts import open_episodes
-from unspool.data.prepare import Preparation, Progress, prepare
+from unspool.data.prepare import Progress, prepare
 from unspool.data.shards import Shards
 from unspool.errors import UserError
 

@@ -10,64 +10,25 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from torch import Tensor
 
 from unspool import store
+from unspool.data.carried import scale
 from unspool.data.episodes import MOST_ACTIONS, Episode, EpisodeSet, Tracks, check_tracks, listed, reason
-from unspool.data.resample import Counted, at_rate, converted, tracks_at
+from unspool.data.how import Preparation
+from unspool.data.resample import Counted, at_rate, converted, same_rate, tracks_at
 from unspool.data.shards import CODEC, MANIFEST, Manifest, Member, ShardWriter, open_shard
 from unspool.data.splits import place
 from unspool.errors import UserError
 
 BATCH = 32  # frames that are encoded together
 IN_FLIGHT = 64 << 20  # bytes of decoded frames that wait to be made small
-
-Encode = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
-
-
-class Encoder(NamedTuple):
-    """How frames become latents: encode(frames (n, H, W, 3) uint8, state) -> (latents (m, C, h, w) float16, state); the first
-    state is {}. name, sha256, weights: of the codec; options: of a trained one, by which it is built again."""
-
-    encode: Encode
-    name: str
-    sha256: str
-    weights: Mapping[str, Tensor]
-    options: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """size: pixels of a side, after a centre cut. fps: choose the frames nearest in time to this rate; None: all. encoder: None
-    keeps pixels. most_bytes: take only as many episodes as fit, the same ones at every call and, with more bytes, these and
-    others. refuse_bytes: rather refuse a set that is larger. shard_bytes: about how large a shard grows."""
-
-    size: int
-    fps: float | None = None
-    encoder: Encoder | None = None
-    most_bytes: int | None = None
-    refuse_bytes: int | None = None
-    shard_bytes: int = 64 << 20
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.size <= 4096:
-            raise UserError(f"size is 8 to 4096 pixels, not {self.size}")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UserError(f"fps is above 0 and at most 1000, not {self.fps}")
-        if self.most_bytes is not None and self.most_bytes < 1:
-            raise UserError("there is no room for any frame; raise --max-mb")
-
-    def told(self) -> dict[str, Any]:
-        """What decides the bytes of a frame."""
-        codec = self.encoder and {key: getattr(self.encoder, key) for key in ("name", "sha256", "options")}
-        return {"size": self.size, "fps": self.fps, "codec": codec}
 
 
 class Progress(NamedTuple):
@@ -85,8 +46,8 @@ def prepare(
     """Shards and a manifest in `out`. What cannot be used is told in the manifest, and the rest is used. wait: until another
     process that prepares there is done, rather than refuse.
 
-    Raises UserError: nothing can be used, `out` was prepared in another way, it cannot be written, another process prepares
-    there.
+    Raises UserError: nothing can be used, `out` was prepared in another way or holds more than `most_bytes` allow, it cannot be
+    written, another process prepares there.
     """
     with store.locked(out, "preparing", wait=wait):
         work = _Work(found, Path(out), how)
@@ -100,11 +61,10 @@ class _Work:
     """One call of `prepare`. pending: what is not in a whole shard yet; spare: where some of it can be copied from."""
 
     def __init__(self, found: EpisodeSet, out: Path, how: Preparation) -> None:
-        self.found, self.out, self.how = found, out, how
-        sample = np.zeros((1, how.size, how.size, 3), np.uint8)
-        self.sample = how.encoder.encode(sample, {})[0] if how.encoder else sample
+        self.found, self.out, self.how, self.sample = found, out, how, how.sample()
         self.frames = 0  # written by this call
         self.at_once: dict[str, int] = {}  # frames of an episode that may be in memory as they are stored
+        self.rates = Counter[float]()  # of the files that were looked into
 
     def begin(self) -> None:
         """Take over what an earlier call left, and list what is to do."""
@@ -118,7 +78,7 @@ class _Work:
             same = []
         self.manifest = Manifest(
             self.found.layout, self.how.told(), list(self.sample.shape[1:]), str(self.sample.dtype), before.fps,
-            actions, poses, list(self.found.actions),
+            actions, poses, list(self.found.actions), origin(self.found),
             skipped=[(name, "", reason) for name, reason in self.found.skipped]
             + [entry for entry in before.skipped if entry[1] and stamps.get(entry[0]) == entry[1]],
         )  # fmt: skip
@@ -131,6 +91,8 @@ class _Work:
         self.pending = deque(e for e in self.found.episodes if e.name in chosen and e.name not in there)
         self.done, self.total = len(there), len(chosen)
         dropped = [m.name for m in before.episodes if m.name not in chosen]
+        self._refuse_to_shrink(set(dropped) & now.keys() - {name for name, *_ in self.manifest.skipped}, len(before.episodes))
+        self._warn_of_rates()
         if dropped and self.how.refuse_bytes is None:
             warnings.warn(f"{len(dropped)} episodes that {self.out} held are dropped: {', '.join(dropped[:5])}", stacklevel=2)
         if not chosen:
@@ -242,6 +204,18 @@ class _Work:
                 poses[said["poses"].shape[1]] += 1
         return actions, max(poses, key=lambda width: (poses[width], width), default=0)
 
+    def _refuse_to_shrink(self, lost: set[str], held: int) -> None:
+        if self.how.most_bytes is not None and lost:
+            what = f"{len(lost)} of the {held} episodes that {self.out} holds do not fit into {self.how.most_bytes / 1e6:g} MB"
+            raise UserError(f"{what}; raise --max-mb, or choose another --out for a smaller set")
+
+    def _warn_of_rates(self) -> None:
+        rates = sorted(rate for rate in {*self.rates, self.manifest.fps or 0.0} if rate) or [1.0]
+        least, most, fix = rates[0], rates[-1], max(rates, key=self.rates.__getitem__)  # what most of them have
+        if self.how.fps is None and not same_rate(least, most):
+            what = f"frame rates of {self.found.root} differ, {least:g} to {most:g} fps, and every frame is kept"
+            warnings.warn(f"{what}: bring them to one by `unspool data prepare --fps {fix:g}`", stacklevel=2)
+
     def _skip(self, episode: Episode, error: UserError) -> None:
         self.manifest.skipped.append((episode.name, episode.stamp, reason(error, self.found.root / episode.name)))
 
@@ -258,6 +232,8 @@ class _Work:
         """The episodes to prepare, as many as there is room for; what cannot even be opened is told in the manifest."""
         broken = {name for name, stamp, _ in self.manifest.skipped if stamp}
         most, limit = self.how.most_bytes, self.how.refuse_bytes
+        weights = self.how.encoder and self.how.encoder.weights
+        scales = scale(self.manifest, self.sample[0].nbytes, weights, self.how.shard_bytes)
         chosen, whole = set(), 0.0
         for episode in sorted(self.found.episodes, key=lambda episode: place(f"take {episode.name}")):  # of both splits alike
             if episode.name in broken and most is None:
@@ -269,8 +245,8 @@ class _Work:
                 if episode.name not in broken:
                     self._skip(episode, error)
                 continue
-            whole += frames * self.sample[0].nbytes
-            if most is not None and whole > most:
+            whole += scales.of(episode, frames)
+            if most is not None and scales.whole(whole) > most:
                 break
             if episode.name not in broken:
                 chosen.add(episode.name)
@@ -286,7 +262,14 @@ class _Work:
         info = episode.info()
         self.at_once[episode.name] = max(1, min(BATCH, IN_FLIGHT // max(1, 3 * info.height * info.width)))
         self.manifest.fps = self.manifest.fps or self.how.fps or info.fps or None
-        return info.frames * (self.how.fps / info.fps if self.how.fps and info.fps else 1)
+        self.rates[info.fps] += info.fps > 0
+        return info.frames * self.how.fps / info.fps + 1 if self.how.fps and info.fps else info.frames
+
+
+def origin(found: EpisodeSet) -> dict[str, str]:
+    """Where a set came from, as its manifest tells it: the folder's name, and a digest of its episodes' names and stamps."""
+    told = "".join(f"{episode.name}\0{episode.stamp}\n" for episode in found.episodes)
+    return {"folder": Path(found.root).resolve().name, "sha256": sha256(told.encode("utf-8", "surrogateescape")).hexdigest()}
 
 
 def _width(actions: np.ndarray) -> int:

@@ -15,6 +15,13 @@ from unspool.errors import UserError
 LONGEST = 60.0  # seconds that a frame may stand; a clock that jumps further would fill the disk with one frame
 
 
+SAME = 0.01  # share by which frame rates may differ: 29.97 is 30
+
+
+def same_rate(one: float, other: float) -> bool:
+    return abs(one / other - 1) <= SAME
+
+
 class Counted(Iterator[tuple[int, Frame]]):
     """Frames with their numbers; count: how many there were."""
 

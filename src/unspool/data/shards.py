@@ -30,7 +30,7 @@ from unspool.noise import fold
 
 FORMAT = 1
 MANIFEST, CODEC = "manifest.json", "codec.safetensors"
-_HEADER = 1024  # bytes in front of the frames; the safetensors header in it is filled with spaces, as the format allows
+HEADER = 1024  # bytes in front of the frames; the safetensors header in it is filled with spaces, as the format allows
 _DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -49,7 +49,8 @@ class Member(NamedTuple):
 
 @dataclass
 class Manifest:
-    """What a folder of shards says of itself. settings: what the frames were made by, the codec's hash among it; fps: of the
+    """What a folder of shards says of itself. source: the layout of the set; origin: the name of its folder and a digest of
+    what lay there, empty in older manifests; settings: what the frames were made by, the codec's hash among it; fps: of the
     first episode; shape, dtype: of a frame; actions, poses: numbers a frame, 0 for none; names: of discrete actions; skipped:
     (name, stamp, reason)."""
 
@@ -61,6 +62,7 @@ class Manifest:
     actions: int = 0
     poses: int = 0
     names: list[str] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
     complete: bool = False
     episodes: list[Member] = field(default_factory=list)
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
@@ -83,12 +85,18 @@ class Manifest:
             manifest = Manifest(**told, episodes=episodes, skipped=skipped)
             numbers = [*manifest.shape, manifest.actions, manifest.poses, *(n for m in episodes for n in (m.first, m.frames))]
             whole = all(type(n) is int and n >= 0 for n in (*numbers, manifest.settings["size"]))
-            kinds = isinstance(manifest.settings["codec"], dict | None), isinstance(manifest.fps, float | int | None)
+            kinds = _is_codec(manifest.settings["codec"]), isinstance(manifest.fps, float | int | None)
             if not whole or not all(kinds):
                 raise TypeError("a value is of another kind")
             return manifest
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{root / MANIFEST} is not a manifest of shards ({error}); prepare the set again") from error
+
+
+def _is_codec(told: Any) -> bool:
+    """Whether a manifest says all of its codec that readers ask for; None: frames are pixels."""
+    kinds = {"name": str, "sha256": str, "options": dict | None}
+    return told is None or all(isinstance(told[key], kind) for key, kind in kinds.items())
 
 
 @final
@@ -97,7 +105,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         self.file = path.open("wb")
-        self.file.seek(_HEADER)
+        self.file.seek(HEADER)
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self.frames = 0
 
@@ -110,7 +118,7 @@ class ShardWriter:
     def forget(self, frames: int) -> None:
         """Drop all but the first `frames` frames."""
         self.frames = frames
-        self.file.seek(_HEADER + self.bytes)
+        self.file.seek(HEADER + self.bytes)
         self.file.truncate()
 
     @property
@@ -126,7 +134,7 @@ class ShardWriter:
             at += track.nbytes
         text = json.dumps(header).encode()
         self.file.seek(0)
-        self.file.write((_HEADER - 8).to_bytes(8, "little") + text.ljust(_HEADER - 8))
+        self.file.write((HEADER - 8).to_bytes(8, "little") + text.ljust(HEADER - 8))
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,8 @@ from unspool import flops, store
 from unspool import noise as rng
 from unspool.blend import AlphaBlend, Blend
 from unspool.codec import CodecOptions, Pixels
-from unspool.codec.layers import Autoencoder
+from unspool.codec.layers import STRIDE, Autoencoder
+from unspool.codec.patches import check_size
 from unspool.codec.trained import FORMAT
 from unspool.data import ClipSource, open_source
 from unspool.errors import UserError
@@ -78,6 +79,7 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
     decoded(done, total): called after each video of a folder, which are decoded on their first use.
     """
     system = system_of(job.codec, job.train.seed, job.square)
+    check_size((job.resolution, job.resolution), STRIDE)
     if job.resume is not None:
         loop.Trainer(system, job.train).load(job.resume)  # weights that do not fit are refused before anything is written
     data = open_source(job.data, job.resolution, "train", decoded, pad=job.train.pad)

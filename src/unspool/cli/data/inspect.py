@@ -22,7 +22,8 @@ LISTED = 40  # files told of by name; --json tells all
 
 def parser(argv: list[str]) -> Parser:
     parser = Parser("data inspect", VERBS["inspect"], EXAMPLES)
-    parser.add_argument("data", type=Path, metavar="DIR", help="videos, or a set as LeRobot, UCF-101, BAIR or TECO lay it")
+    sets = "LeRobot, UCF-101, BAIR, TECO or Memory Maze"
+    parser.add_argument("data", type=Path, metavar="DIR", help=f"videos, or a set as {sets} lay it")
     parser.add_argument("--episodes", type=int, metavar="N", help="look at so many of them only [all]")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a contact sheet there: .png, .webp or .jpg")
     parser.json()

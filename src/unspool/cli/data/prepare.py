@@ -26,7 +26,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--size", type=int, metavar="N", help="pixels of a side, after a cut to the centre square [64]")
     parser.add_argument("--fps", type=float, metavar="X", help="choose the frames nearest to this rate [every frame]")
     parser.add_argument("--codec", metavar="MODEL", help="keep latents of this model's or trained codec [pixels]")
-    parser.add_argument("--max-mb", type=float, metavar="X", help="only as many episodes as fit [all]")
+    parser.add_argument("--max-mb", type=float, metavar="X", help="only as many episodes as fit, with tracks and codec [all]")
     parser.add_argument("--shard-mb", type=float, default=64, metavar="X", help="size of one file, about [64]")
     parser.threads()
     parser.json()
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> None:
     frames = sum(member.frames for member in manifest.episodes)
     stored = sum(path.stat().st_size for path in options.out.glob("*.safetensors"))
     told: dict[str, Any] = {
-        "out": str(options.out), "layout": manifest.source, "episodes": len(manifest.episodes), "frames": frames,
-        "bytes": stored, "shape": manifest.shape, "dtype": manifest.dtype, "fps": manifest.fps,
-        "actions": manifest.actions, "poses": manifest.poses,
+        "out": str(options.out), "layout": manifest.source, "origin": manifest.origin,
+        "episodes": len(manifest.episodes), "frames": frames, "bytes": stored, "shape": manifest.shape,
+        "dtype": manifest.dtype, "fps": manifest.fps, "actions": manifest.actions, "poses": manifest.poses,
         "skipped": [{"name": name, "reason": reason} for name, _, reason in manifest.skipped],
     }  # fmt: skip
     if options.json:

@@ -19,6 +19,15 @@ EXAMPLES = (
     "unspool data record vizdoom --out doom --episodes 500 --workers 4     # 400 more; also after Ctrl-C or a power cut",
     "unspool data record gym:MountainCar-v0 --out hills --episodes 50 --size 96",
 )
+WORLDS = {
+    "rooms[:plans=N]": "rooms drawn by this package, any number of floor plans [10000]; 32 or 64 pixels",
+    "vizdoom[:tics=N]": "67 levels of Freedoom; 35ths of a second that a frame lasts, 1 to 10 [2]",
+    "memory-maze[:cells=N,hz=N]": "mazes of 9, 11, 13 or 15 cells a side [9]; frames a second [10]",
+    "crafter": "a small world of forests, caves and beasts, seen from above",
+    "miniworld[:task=NAME]": "plain rooms and mazes in 3D, a task of that package [Maze]",
+    "atari:GAME": "a game of the Arcade Learning Environment, as atari:Pong",
+    "gym:ID": "any Gymnasium environment with a picture in colour, as gym:MountainCar-v0",
+}
 # name: (least, most, default, what it is)
 RANGES = {
     "episodes": (1, 999_999, None, "episodes in all; those that are there stay"),
@@ -31,7 +40,9 @@ RANGES = {
 
 def parser(argv: list[str]) -> Parser:
     parser = Parser("data record", VERBS["record"], EXAMPLES)
-    parser.add_argument("world", metavar="WORLD", help="rooms, vizdoom, ... or NAME:option=value,...; or gym:ID")
+    worlds = "\n".join(f"  {name:<28}{what}" for name, what in WORLDS.items())
+    parser.epilog = f"worlds, each but rooms an extra (pip install 'unspool[vizdoom]'):\n{worlds}\n\n{parser.epilog}"
+    parser.add_argument("world", metavar="WORLD", help="one of those below, or NAME:option=value,...")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the recording")
     for name, (_, _, default, means) in RANGES.items():
         shown = "required" if default is None else default
@@ -51,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"size is an even number, not {options.size}: the codecs and models here want it so")
     if not (options.holdout == 0 or 0.001 <= options.holdout <= 0.9):
         raise UserError(f"holdout is 0, or 0.001 to 0.9, not {options.holdout:g}")
-    from unspool.data.record.film import Settings
+    from unspool.data.record.film import SHORT, Settings
     from unspool.data.record.recorder import record
 
     settings = Settings(options.world, options.size, options.frames, options.seed, options.holdout)
@@ -71,8 +82,11 @@ def run(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         there = f"{done} of {options.episodes} episodes"
         raise KeyboardInterrupt(f"{there} are in {options.out}; the same command goes on") from None
-    if told.layouts == 1 and options.holdout:
+    if told.shared and options.holdout:
         warnings.warn(f"{options.world} has one map: test episodes are other walks through it, not other places", stacklevel=1)
+    if told.short:
+        few = f"{told.short} of {told.episodes} episodes have fewer than {SHORT} frames, about the length of a training clip"
+        warnings.warn(f"{few}: train with --train.pad, or with shorter clips by --frames N", stacklevel=1)
     if options.json:
         print(json.dumps(told._asdict()))
         return

@@ -25,6 +25,7 @@ class Crafter:
     fps = 10.0
     actions = ("stay", *crafter.constants.actions[1:])
     layouts = None
+    closed = ()
 
     def __init__(self, size: int) -> None:
         self._size, self.map = size, None

@@ -28,7 +28,7 @@ _STUCK = 2  # steps ahead without getting on, until a way counts as closed; the 
 
 
 def flat(frames: np.ndarray) -> np.ndarray:
-    """Which frames (..., H, W, 3) uint8 show next to nothing, (...) bool: a wall at the tip of the nose, fog, darkness."""
+    """Which frames (..., H, W, 3) uint8 show next to nothing, (...) bool: a wall at the nose's tip, fog, a fade, the sky."""
     every = max(1, frames.shape[-2] // _GRID)
     luminance = frames[..., ::every, ::every, :] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     return luminance.std((-2, -1)) < FLAT

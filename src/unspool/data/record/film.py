@@ -24,8 +24,10 @@ from unspool.errors import UserError
 from unspool.store import save_tensors
 
 SHORT = 16  # frames; what ends sooner is filmed again
-TRIES = 4
+TRIES = 4  # on a map
+MAPS = 3  # that are tried at most
 MOST_FLAT = 0.05  # share of views that show next to nothing; with more of them an episode is filmed again
+SIZE = "bytes"  # of the film, in its line of metadata.jsonl, by which damage is noticed later
 CRF = 8  # with full colours 47 dB at 64 pixels of our finest textures; halved ones end at 31 dB
 _BLOCK = 32  # frames that are handed to the encoder at once
 
@@ -79,26 +81,26 @@ class Camera(Protocol):
 
 
 class Take(NamedTuple):
-    """A filmed episode. line: its line of metadata.jsonl. filmed: frames of all tries; world, encoder, seconds: time spent on
-    them in the simulator, in the encoder and in all."""
+    """A filmed episode. line: its line of metadata.jsonl. filmed: frames of all tries; world, encoder: seconds spent on them in
+    the simulator and in the encoder."""
 
     line: dict[str, Any]
     filmed: int
     world: float
     encoder: float
-    seconds: float
 
 
 def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callable[[Place], object]) -> Take:
     """Leave NNNNNN.mp4 and then NNNNNN.safetensors in `folder`; the second one says that both are whole.
 
-    An episode of fewer than SHORT frames, or with too many flat views, is filmed again from another seed; of TRIES the best is
-    kept, a longer one rather than a short one. begins: told of each try. Raises UserError where none has two frames, or the
-    disk is full.
+    An episode of fewer than SHORT frames, or with too many flat views, is filmed again from another seed, and after TRIES on
+    another map of its side where there is one; of all tries the best is kept, a longer one rather than a short one. begins:
+    told of each try. Raises UserError where none has two frames, or the disk is full.
     """
-    begun, world, encoder, filmed, longest = time.perf_counter(), camera.seconds, 0.0, 0, 0
+    world, encoder, filmed, longest = camera.seconds, 0.0, 0, 0
     target, best = folder / f"{episode:06d}.mp4", None
-    for attempt in range(TRIES):
+    tries = TRIES if camera.layouts == 1 else TRIES * MAPS
+    for attempt in range(tries):
         place = camera.place(episode, attempt)
         begins(place)
         path = folder / f".{episode:06d}.{attempt}.mp4"
@@ -114,7 +116,7 @@ def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callab
             break
     if best is None:
         raise UserError(
-            f"episode {episode} of this world ends within {longest} frames, from {TRIES} seeds: choose another world"
+            f"episode {episode} of this world ends within {longest} frames, from {tries} seeds: choose another world"
         )
     line = {**best.line, "tries": attempt + 1}
     try:
@@ -123,7 +125,7 @@ def film(camera: Camera, episode: int, frames: int, folder: Path, begins: Callab
     except UserError:
         target.unlink()
         raise
-    return Take(line, filmed, camera.seconds - world, encoder, time.perf_counter() - begun)
+    return Take(line | {SIZE: target.stat().st_size}, filmed, camera.seconds - world, encoder)
 
 
 class _Try(NamedTuple):
@@ -180,12 +182,13 @@ class SimulatorCamera:
         self.seconds = 0.0
         self._simulator, self._settings, self._open = simulator, settings, True
         self._key = mix(np.asarray([settings.seed], np.int64).astype(np.uint64))
-        self._border = _border(simulator.layouts, settings.holdout)
+        self._closed = np.array(simulator.closed, np.uint64)
+        self._border = _border(simulator.layouts, self._closed, settings.holdout)
 
     def place(self, episode: int, attempt: int) -> Place:
         seed = int(bits(self._key, 1, episode, attempt)[0] >> np.uint64(33))  # 31 bits: simulators want no more
         split = split_of(episode, self._settings.holdout)
-        return Place(episode, seed, self._layout(episode, split), split)
+        return Place(episode, seed, self._layout(episode, split, attempt // TRIES), split)
 
     def shoot(self, place: Place, frames: int, write: Write) -> Tracks:
         rng = np.random.default_rng([self._settings.seed % 2**63, place.episode, place.seed])
@@ -219,15 +222,16 @@ class SimulatorCamera:
             self._simulator.close()
         self._open = False
 
-    def _layout(self, episode: int, split: str) -> int:
-        """A map of the right side, drawn among all of them."""
+    def _layout(self, episode: int, split: str, again: int) -> int:
+        """A map of the right side, drawn among all of them; another one for each number `again`, while there are more."""
         if self.layouts == 1:
             return 0
         for draw in count():
             layouts = bits(self._key, 2, episode, np.arange(1024), draw) % np.uint64(self.layouts or 2**31)
-            fits = (_chance(layouts) < self._border) == (split == "test")
-            if fits.any():
-                return int(layouts[fits.argmax()])
+            fits = layouts[((_chance(layouts) < self._border) == (split == "test")) & ~np.isin(layouts, self._closed)]
+            if len(fits):
+                maps = list(dict.fromkeys(fits.tolist()))  # in the order in which they were drawn
+                return int(maps[again % len(maps)])
         raise AssertionError("endless")
 
     @contextmanager
@@ -261,9 +265,10 @@ def split_of(episode: int, holdout: float) -> Literal["train", "test"]:
     return "test" if tests(episode + 1) > tests(episode) else "train"
 
 
-def _border(layouts: int | None, holdout: float) -> float:
+def _border(layouts: int | None, closed: np.ndarray, holdout: float) -> float:
     """Maps whose hash lies below it are for testing. It is `holdout`, moved so far that a world of few maps has both sides."""
-    places = np.sort(_chance(np.arange(min(layouts or 4096, 4096)).astype(np.uint64)))
+    maps = np.arange(min(layouts or 4096, 4096)).astype(np.uint64)
+    places = np.sort(_chance(np.setdiff1d(maps, closed)))
     if len(places) < 2 or not holdout:
         return holdout
     return float(np.clip(holdout, np.nextafter(places[0], np.float32(2)), places[-1]))

@@ -24,6 +24,7 @@ class Gym:
     """
 
     layouts = 1
+    closed = ()
     map = None
 
     def __init__(self, name: str, size: int, **options: Any) -> None:

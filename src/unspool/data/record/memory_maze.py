@@ -32,6 +32,7 @@ class MemoryMaze:
 
     actions = ("stay", "ahead", "left", "right", "ahead left", "ahead right")
     layouts = None
+    closed = ()
 
     def __init__(self, size: int, cells: int = 9, hz: int = 10) -> None:
         if cells not in _CELLS:

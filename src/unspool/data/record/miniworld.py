@@ -29,6 +29,7 @@ class MiniWorld:
 
     fps = 15.0
     layouts = None
+    closed = ()
 
     def __init__(self, size: int, task: str = "Maze") -> None:
         if task not in envs.__all__:

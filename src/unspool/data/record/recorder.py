@@ -4,7 +4,7 @@ same bytes.
 NNNNNN.mp4           the pictures: H.264, a key frame every 15
 NNNNNN.safetensors   the tracks (see `episodes.Tracks`), with the episode's line of metadata.jsonl; written last: without it
                      an episode is not there
-metadata.jsonl       a line per episode
+metadata.jsonl       a line per episode, with the size of its film
 recording.json       what all of them are functions of
 """
 
@@ -17,16 +17,19 @@ import re
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from unspool.data.episodes import listed
 from unspool.data.record.crew import crew
-from unspool.data.record.film import Camera, Settings, Take, film
+from unspool.data.record.film import SHORT, SIZE, Camera, Settings, Take, film
 from unspool.errors import UserError
 from unspool.store import locked, read_json, write_json, write_text
 
@@ -36,7 +39,7 @@ _PACKAGES = {
     "numpy": "numpy", "av": "av", "PIL": "pillow", "vizdoom": "vizdoom", "memory_maze": "memory-maze", "mujoco": "mujoco",
     "dm_control": "dm-control", "crafter": "crafter", "miniworld": "miniworld", "ale_py": "ale-py", "gymnasium": "gymnasium",
 }  # fmt: skip
-_OURS = re.compile(r"\.?\d{6}(\.\d)?(\.part)?\.mp4|\.(\d{6}\.safetensors|metadata\.jsonl|recording\.json)\..*")
+_OURS = re.compile(r"\.?\d{6}(\.\d+)?(\.part)?\.mp4|\.(\d{6}\.safetensors|metadata\.jsonl|recording\.json)\..*")
 
 Open = Callable[[Settings], Camera]
 
@@ -44,17 +47,19 @@ Open = Callable[[Settings], Camera]
 class Report(NamedTuple):
     """What a folder holds, and how fast this call filmed its part of it.
 
-    episodes, frames, test: in all, and episodes for testing. layouts: see `Simulator`. filmed: episodes of this call; again:
-    tries of them that were thrown away.
+    episodes, frames, test: in all, and episodes for testing. layouts: see `Simulator`; shared: how many both sides show. short:
+    episodes of fewer than SHORT frames. filmed: episodes of this call; again: tries of them that were thrown away.
     simulator_fps: the world stepped and its picture brought to size; encoder_fps; each alone, in one process. recording_fps:
     frames (of all tries) by the clock, all processes together. efficiency: recording_fps over what simulator and encoder
-    taking turns would reach in as many processes.
+    taking turns would reach in as many processes as filmed.
     """
 
     episodes: int
     frames: int
     test: int
     layouts: int | None
+    shared: int
+    short: int
     filmed: int
     again: int
     simulator_fps: float
@@ -102,12 +107,13 @@ def record(
         _agree(folder, settings, camera)
         lines = _found(folder)
         missing = [n for n in range(episodes) if n not in lines]
+        groups = _groups(camera, missing, workers)
         done, total = len(lines), len(lines) + len(missing)
         report(done, total, 0.0)
         takes: list[Take] = []
         begun = time.perf_counter()
         try:
-            with closing(_takes(camera, settings, missing, folder, workers, opens)) as filmed:
+            with closing(_takes(camera, settings, groups, folder, workers, opens)) as filmed:
                 for take in filmed:
                     takes.append(take)
                     _append(folder / "metadata.jsonl", take.line)
@@ -116,19 +122,23 @@ def record(
             seconds = time.perf_counter() - begun
             lines = _found(folder)
             _list(folder / "metadata.jsonl", lines)
-        return _report(camera, lines, takes, seconds, workers)
+        return _report(camera, lines, takes, seconds, max(1, min(workers, len(groups))))
+
+
+def _groups(camera: Camera, missing: list[int], workers: int) -> list[list[int]]:
+    """Episodes that one worker films in a row."""
+    size = max(1, min(camera.batch, len(missing) // workers))
+    return [missing[at : at + size] for at in range(0, len(missing), size)]
 
 
 def _takes(
-    camera: Camera, settings: Settings, missing: list[int], folder: Path, workers: int, opens: Open
+    camera: Camera, settings: Settings, groups: list[list[int]], folder: Path, workers: int, opens: Open
 ) -> Generator[Take, None, None]:
-    if workers == 1 or len(missing) < 2:
-        for episode in missing:
+    if workers == 1 or len(groups) < 2:
+        for episode in chain.from_iterable(groups):
             yield film(camera, episode, settings.frames, folder, lambda place: None)
         return
     camera.close()
-    group = max(1, min(camera.batch, len(missing) // workers))
-    groups = [missing[at : at + group] for at in range(0, len(missing), group)]
     yield from crew(groups, settings, folder, min(workers, len(groups)), opens, camera.place)
 
 
@@ -137,10 +147,13 @@ def _report(
 ) -> Report:
     filmed = sum(take.filmed for take in takes)
     world, encoder = sum(take.world for take in takes), sum(take.encoder for take in takes)
+    maps = {side: {line["layout"] for line in lines.values() if line["split"] == side} for side in ("train", "test")}
     return Report(
         episodes=len(lines), frames=sum(line["frames"] for line in lines.values()),
         test=sum(line["split"] == "test" for line in lines.values()),
-        layouts=camera.layouts, filmed=len(takes), again=sum(take.line["tries"] - 1 for take in takes),
+        layouts=camera.layouts, shared=len(maps["train"] & maps["test"]),
+        short=sum(line["frames"] < SHORT for line in lines.values()),
+        filmed=len(takes), again=sum(take.line["tries"] - 1 for take in takes),
         simulator_fps=_per(filmed, world), encoder_fps=_per(filmed, encoder), recording_fps=_per(filmed, seconds),
         efficiency=round(_per(world + encoder, seconds * workers, 3), 3),
     )  # fmt: skip
@@ -177,22 +190,47 @@ def _agree(folder: Path, settings: Settings, camera: Camera) -> None:
 
 
 def _found(folder: Path) -> dict[int, dict[str, Any]]:
-    """The lines of the episodes that are whole, by number; what is not whole is deleted."""
-    lines = {}
+    """The lines of the episodes that are whole, by number; what is not whole is deleted, and told where it once was."""
+    lines, sizes, damaged = {}, _sizes(folder / "metadata.jsonl"), list[tuple[str, str]]()
     for path in sorted(folder.glob("[0-9]" * 6 + ".safetensors")):
-        try:
-            with safe_open(path, "numpy") as file:
-                line = json.loads(file.metadata()["episode"])
-        except Exception:  # of the reader's own kind: torn by a crash of the whole machine
-            line = None
-        if line and path.with_suffix(".mp4").exists():
-            lines[int(path.stem)] = line
+        line, video = _line(path), path.with_suffix(".mp4")
+        size = video.stat().st_size if video.exists() else None
+        if size is not None and sizes.get(video.name, size) != size:
+            damaged.append((video.name, f"{size} bytes, {sizes[video.name]} were written"))
+            video.unlink()
+            size = None
+        if line and size is not None:
+            lines[int(path.stem)] = line | {SIZE: size}
         else:
             path.unlink()
+    if damaged:
+        warnings.warn(f"{len(damaged)} films of {folder} are damaged and are filmed again: {listed(damaged)}", stacklevel=3)
     for path in folder.iterdir():
         if _OURS.fullmatch(path.name) and not path.with_suffix(".safetensors").exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return lines
+
+
+def _line(tracks: Path) -> dict[str, Any] | None:
+    """What a file of tracks says of its episode; None where it is torn. Raises UserError where it cannot be read at all."""
+    try:
+        with safe_open(tracks, "numpy") as file:
+            line = json.loads(file.metadata()["episode"])
+    except (SafetensorError, KeyError, TypeError, ValueError):  # by a crash of the whole machine
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {tracks}: {error}; make it readable, then the same command goes on") from error
+    return line if isinstance(line, dict) else None
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """Bytes of the films by name, as far as metadata.jsonl tells them; an older one does not, and one may be torn."""
+    sizes = {}
+    for text in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            sizes[line["file_name"]] = int(line[SIZE])
+    return sizes
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

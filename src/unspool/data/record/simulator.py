@@ -26,12 +26,14 @@ class Simulator(Protocol):
     fps: steps a second, so that a video plays at the speed of life. actions: names of the discrete actions, ("stay", "ahead",
     "left", "right", "ahead left", ...) as far as they mean that, so that an explorer knows how to walk; a world with
     continuous actions has none, and `draw` gives one of its actions. layouts: how many different maps it has, None without
-    end, 1 where it cannot be told. map: of the present episode, an array of any shape, or None.
+    end, 1 where it cannot be told; closed: numbers of those that are not worth filming. map: of the present episode, an array
+    of any shape, or None.
     """
 
     fps: float
     actions: tuple[str, ...]
     layouts: int | None
+    closed: tuple[int, ...]
     map: np.ndarray | None
 
     def reset(self, seed: int, layout: int) -> View:

@@ -17,12 +17,13 @@ LEVELS = tuple(
     [("freedoom2.wad", f"MAP{n:02}") for n in range(1, 33)]
     + [("freedoom1.wad", f"E{e}M{n}") for e in range(1, 5) for n in range(1, 10)]
 )
+CLOSED = ("MAP30",)  # from none of its eight starting places does one get anywhere: 80 to 100 % of all views are one red wall
 # Starting places, by their number in the level, from which three walks of 700 frames with open eyes and a hand on each door
-# saw less than 16 squares of 64 map units. Every level has others, so that no level is left out.
+# saw less than 16 squares of 64 map units, or next to nothing in four views of five. Every other level has more of them.
 SHUT = {
     "MAP05": (0, 1, 2, 4, 8, 11), "MAP09": (12,), "MAP10": (10,), "MAP13": (10,), "MAP15": (7,), "MAP16": (0, 1, 6, 7),
     "MAP17": (8,), "MAP22": (0, 1, 3), "MAP24": (0, 1, 2, 3), "MAP26": (2,), "MAP27": (6, 8, 12), "MAP31": (0,), "E2M1": (4,),
-    "E2M2": (0,), "E2M4": (4,), "E2M5": (5,), "E2M6": (9, 10, 11), "E3M2": (5,), "E3M7": (7, 10),
+    "E2M2": (0,), "E2M4": (4,), "E2M5": (5,), "E2M6": (9, 10, 11), "E3M2": (5,), "E3M7": (0, 1, 2, 3, 4, 6, 7, 9, 10),
 }  # fmt: skip
 TURN, PACE = 3.75, 8.33  # a tic: degrees, and map units once the player is up to speed
 _EYE, _STEP, _TALL, _WIDE = 41, 24, 56, 18  # map units: of the player's eyes; what can be climbed; height and half width
@@ -40,6 +41,7 @@ class ViZDoom:
 
     actions = ("stay", "ahead", "left", "right", "ahead left", "ahead right", "back", "use")
     layouts = len(LEVELS)
+    closed = tuple(n for n, (_, level) in enumerate(LEVELS) if level in CLOSED)
 
     def __init__(self, size: int, tics: int = 2) -> None:
         if not 1 <= tics <= 10:
