@@ -113,7 +113,7 @@ def test_forward_of_windows_that_are_not_full(options: dict[str, Any]) -> None:
     clean, x, level = video(5), draw(3, shape=(2, 3, 4, *SHAPE)), levels(2, 3, 4)
     held = torch.tensor([[1, 4, 2], [3, 2, 4]])
     present = torch.arange(4) < held[..., None]
-    control = draw(5, shape=(2, 8, 3)) if model.control is not None else None
+    control = draw(5, shape=(2, 8, model.controls)) if model.control is not None else None
     got, _ = model(clean, x, level, starts, present=present, control=control)
     for g, s in enumerate(starts):
         for b, here in enumerate(held[:, g].tolist()):
