@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -55,12 +55,16 @@ def page(cases: Mapping[str, Staircase], rows: int, height: float, out: Path) ->
             axes.set_xlabel("frame of the video", fontsize=9, color=FAINT)
         if i % 3 == 0:
             axes.set_ylabel("evaluation", fontsize=9, color=FAINT)
+    for axes in figure.axes[len(cases) :]:
+        axes.set_axis_off()
     legend(figure)
     write_aside(out, lambda aside: figure.savefig(aside, dpi=110, format="webp", pil_kwargs={"lossless": True, "method": 6}))
     print(f"{out}: {len(cases)} plans, {out.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
-    docs = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("docs", type=Path, help="folder for the two pictures")
+    docs = parser.parse_args().docs
     page(LAGS, 25, 3.3, docs / "schedules-lag.webp")
     page(recipes_of(), 41, 2.6, docs / "schedules-recipes.webp")
