@@ -19,11 +19,12 @@ from unspool.context import Channels, Tokens
 from unspool.errors import UserError
 from unspool.explain import check, explain, explain_dict, levels_picture
 from unspool.explain.picture import AWAY, SHOWN, unrolled
+from unspool.laws import Independent
 from unspool.memory import Window
 from unspool.model import VideoTransformer
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, stream
-from unspool.schedule import Independent, Staircase
+from unspool.schedule import Staircase
 from unspool.solver import euler, midpoint
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, TeacherForcing

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unspool.blend import AlphaBlend, Blend, Cosine, per_pixel
+from unspool.grid import cosine, linear
 from unspool.model import VideoModel
 from unspool.rollout import Rollout, begin, stream
-from unspool.schedule import Staircase, cosine, linear
+from unspool.schedule import Staircase
 from unspool.solver import Solver, euler, midpoint
 from unspool.testing import assert_close, assert_equal, draw, nano, video
 from unspool.types import Known, Levels, State, Video

@@ -14,7 +14,7 @@ _HOME = {
     "AlphaBlend": "unspool.blend",
     "Chunk": "unspool.rollout",
     "Cosine": "unspool.blend",
-    "Independent": "unspool.schedule",
+    "Independent": "unspool.laws",
     "Memory": "unspool.memory",
     "Plan": "unspool.schedule",
     "Rollout": "unspool.rollout",

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 
 from unspool.errors import UserError
-from unspool.grid import Grid, cosine, linear
-from unspool.laws import Independent, Law, Together
-
-__all__ = ["Independent", "Law", "Plan", "Staircase", "Together", "cosine", "linear"]
+from unspool.grid import Grid, linear
 
 
 class Plan(NamedTuple):

@@ -63,3 +63,7 @@ class Clip(NamedTuple):
     control: Tensor | None = None
     first: Video | None = None
     valid: Tensor | None = None
+
+    def rows(self, which: slice | Tensor) -> Clip:
+        """Those of the batch."""
+        return Clip(*(None if leaf is None else leaf[which] for leaf in self))  # type: ignore[arg-type]

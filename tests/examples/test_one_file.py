@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from unspool import noise as rng
 from unspool.blend import AlphaBlend
 from unspool.context import Channels
+from unspool.laws import Independent
 from unspool.memory import Window
 from unspool.model import VideoTransformer
 from unspool.noise import FrameNoise
 from unspool.rollout import begin, stream
-from unspool.schedule import Independent, Staircase
+from unspool.schedule import Staircase
 from unspool.train.objectives import TeacherForcing
 from unspool.types import Clip
 

@@ -20,9 +20,10 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
+from unspool.laws import Independent
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
-from unspool.schedule import Independent, Staircase
+from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, Objective, System
 from unspool.train.loop import Trainer, TrainOptions, load_weights, to_video, train

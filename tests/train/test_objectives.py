@@ -15,10 +15,11 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
+from unspool.laws import Independent, Together
 from unspool.memory import Latents, Window
 from unspool.model import VideoModel, VideoTransformer
 from unspool.rollout import Rollout, begin, stream
-from unspool.schedule import Independent, Staircase, Together
+from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Objective, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, scale_weights, video

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unspool.blend import AlphaBlend
-from unspool.schedule import Independent
+from unspool.laws import Independent
 from unspool.testing import assert_equal, error, nano, video
 from unspool.train.objectives import TeacherForcing
 from unspool.train.prefix import Prefixed

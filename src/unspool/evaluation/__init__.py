@@ -28,7 +28,7 @@ from unspool.evaluation.memory import CONTROLS as ROWS
 from unspool.evaluation.memory import memory_of
 from unspool.evaluation.published import Published
 from unspool.evaluation.results import Costs, results_of
-from unspool.model.wrappers import Memoryless
+from unspool.model.memoryless import Memoryless
 from unspool.system import System
 from unspool.train.run import commit, hardware
 

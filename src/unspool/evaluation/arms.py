@@ -16,8 +16,8 @@ from unspool.data.episodes import EpisodeSet
 from unspool.data.reels import Reels
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.repetition import thumbnails
+from unspool.model.memoryless import Memoryless
 from unspool.model.wrapper import Wrapper
-from unspool.model.wrappers import Memoryless
 from unspool.system import System
 
 Blocks = Iterator[np.ndarray]

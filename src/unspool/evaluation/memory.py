@@ -25,7 +25,7 @@ from unspool.evaluate.memory.scenes import Renderer, Scene, reasoning, retrieval
 from unspool.evaluate.pages.report import plain
 from unspool.evaluation.measuring import Report
 from unspool.evaluation.probing import probes_of
-from unspool.model.wrappers import Memoryless
+from unspool.model.memoryless import Memoryless
 from unspool.system import System
 
 WORLD = "rooms"

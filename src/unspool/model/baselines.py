@@ -6,6 +6,7 @@ behind an overlap, `Partitioned` (FIFO) cuts a longer queue into clips. As PA-VD
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import final
 
 import torch
@@ -19,16 +20,17 @@ from unspool.noise import FrameNoise
 from unspool.types import Known, Levels, State, Video
 
 
-@final
-class Renoised(Wrapper):
-    """RW, replacement with noise: frames of the flight that are known stand there as themselves, noised to the flight's level.
-
-    The rollout gives them by `redo`. They end as they were: their velocity is that towards themselves.
-    """
+class Replacing(Wrapper, ABC):
+    """Frames of the flight that are known stand there as themselves, whatever the model makes of them. The rollout gives them
+    by `redo`. They end as they were: their velocity is that towards themselves."""
 
     def __init__(self, model: VideoModel, blend: Blend) -> None:
         super().__init__(model)
         self.blend = blend
+
+    @abstractmethod
+    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
+        """What stands in a known frame's place in a flight of these levels, and at which level."""
 
     def evaluated(self, frames: int) -> int:
         return frames
@@ -38,37 +40,29 @@ class Renoised(Wrapper):
 
         def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
             clean, noise, here = _placed(x, state, known)
-            x = x.where(~per_pixel(here), self.blend.blend(clean, noise, level))
-            velocity = read(x, level, present=present, control=control)
-            return velocity.where(~per_pixel(here), self.blend.target(clean, noise, level))
-
-        return answer
-
-
-@final
-class Replaced(Wrapper):
-    """RN, replacement without noise: frames of the flight that are known stand there as themselves, clean, and at level 0.
-
-    The rollout gives them by `redo`. The model must know frames of two levels side by side (`Together(clean=...)`).
-    """
-
-    def __init__(self, model: VideoModel, blend: Blend) -> None:
-        super().__init__(model)
-        self.blend = blend
-
-    def evaluated(self, frames: int) -> int:
-        return frames
-
-    def reader(self, state: State, known: Known | None = None) -> Reader:
-        read = self.model.reader(state)
-
-        def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
-            clean, noise, here = _placed(x, state, known)
-            shown, told = x.where(~per_pixel(here), clean), level.where(~here, 0.0)
+            shown, told = self.put(clean, noise, level)
+            shown, told = x.where(~per_pixel(here), shown), level.where(~here, told)
             velocity = read(shown, told, present=present, control=control)
             return velocity.where(~per_pixel(here), self.blend.target(clean, noise, level))
 
         return answer
+
+
+@final
+class Renoised(Replacing):
+    """RW, replacement with noise: known frames are noised to the flight's level."""
+
+    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
+        return self.blend.blend(clean, noise, level), level
+
+
+@final
+class Replaced(Replacing):
+    """RN, replacement without noise: known frames are clean, and at level 0. The model must know frames of two levels side by
+    side (`Together(clean=...)`)."""
+
+    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
+        return clean, torch.zeros_like(level)
 
 
 @final

@@ -11,11 +11,9 @@ from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.model.dit import VideoTransformer
 from unspool.model.video import Reader, VideoModel
-from unspool.model.wrapper import Wrapper
+from unspool.model.wrapper import RESERVED, Wrapper, own_part
 from unspool.noise import FrameNoise
 from unspool.types import Known, Levels, State, Video
-
-RESERVED = ("at", "seed")
 
 
 @final
@@ -42,7 +40,7 @@ class Guided(Wrapper):
 
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
         inner = self.model.start(batch, seed=seed, device=device, dtype=dtype)
-        return {**{name: inner[name] for name in RESERVED}, "with": _without(inner), "without": _without(inner)}
+        return {**{name: inner[name] for name in RESERVED}, "with": own_part(inner), "without": own_part(inner)}
 
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
         if not clean.shape[1]:
@@ -53,7 +51,7 @@ class Guided(Wrapper):
         dark = self.model.remember(
             self.blend.blend(clean, noise, hidden), _inner(state, "without"), level=hidden, control=control
         )
-        return {**{name: shown[name] for name in RESERVED}, "with": _without(shown), "without": _without(dark)}
+        return {**{name: shown[name] for name in RESERVED}, "with": own_part(shown), "without": own_part(dark)}
 
     def anchored(self, first: Video, state: State) -> State:
         return state  # no anchor stands beside such a model
@@ -71,7 +69,3 @@ class Guided(Wrapper):
 
 def _inner(state: State, name: str) -> State:
     return {**state[name], **{key: state[key] for key in RESERVED}}
-
-
-def _without(state: State) -> State:
-    return {name: leaf for name, leaf in state.items() if name not in RESERVED}

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from unspool.model.video import Reader, VideoModel
 from unspool.types import Known, Levels, State, Video
 
+RESERVED = ("at", "seed")
+"""Leaves of a state that stay the rollout's own, for the inner model as well."""
+
 
 class Wrapper(VideoModel, ABC):
     """`reader` is what a leaf changes; all else is the inner model's, its training pass too."""
@@ -52,3 +55,8 @@ class Wrapper(VideoModel, ABC):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
         return self.model.named_parameters(prefix, recurse, remove_duplicate)
+
+
+def own_part(state: State) -> State:
+    """The inner model's own part of its state."""
+    return {name: leaf for name, leaf in state.items() if name not in RESERVED}

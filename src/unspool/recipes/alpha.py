@@ -6,10 +6,11 @@ from functools import partial
 
 from unspool.blend import AlphaBlend, Cosine
 from unspool.context import Local
+from unspool.laws import Independent
 from unspool.memory import Gist, Map
 from unspool.model import Predict
 from unspool.recipes.backbone import SizeName, backbone
-from unspool.schedule import Independent, Staircase
+from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System
 from unspool.train.buffer import Buffer

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from unspool.blend import AlphaBlend
+from unspool.laws import Independent, Together
 from unspool.model import Predict
 from unspool.recipes.backbone import SizeName, backbone
-from unspool.schedule import Independent, Staircase, Together
+from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, Target, TeacherForcing

@@ -16,10 +16,12 @@ from __future__ import annotations
 from typing import Literal
 
 from unspool.blend import AlphaBlend
+from unspool.codec import Codec
+from unspool.laws import Independent, Law
 from unspool.memory import LSTM, Delayed, Full, Latents, Memory, Window
-from unspool.model import Predict
+from unspool.model import Predict, VideoTransformer
 from unspool.recipes.backbone import SizeName, backbone
-from unspool.schedule import Independent, Law, Staircase
+from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System
 from unspool.train.objectives import MemoryNoise, TeacherForcing
@@ -62,9 +64,8 @@ def rad(
         lstm = LSTM(width, horizon=horizon)
         return [Window(width, heads, window), Delayed(lstm, delay, width) if delay else lstm]
 
-    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held, mlp=2)
-    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
-    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+    base = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held, mlp=2)
+    return _system(*base, chunk, steps, frames, shift, context_noise, prefix)
 
 
 def rad_chunkwise(
@@ -132,11 +133,9 @@ def malt(
     def held(width: int, heads: int) -> list[Memory]:
         return [Latents(width, heads, memory, segment, horizon)]
 
-    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    base = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
     of_memory = MemoryNoise(noise if noise_on == "memory" else 0.0, forgotten)
-    of_frames = noise if noise_on == "frames" else 0.0
-    objective = TeacherForcing(chunk, 2, of_frames, _prefixed(chunk, shift, prefix), memory_noise=of_memory)
-    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+    return _system(*base, chunk, steps, frames, shift, noise if noise_on == "frames" else 0.0, prefix, of_memory)
 
 
 def malt_nomemory(
@@ -194,9 +193,8 @@ def window(
     def held(width: int, heads: int) -> list[Memory]:
         return [Window(width, heads, window, sink)]
 
-    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
-    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
-    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+    base = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    return _system(*base, chunk, steps, frames, shift, context_noise, prefix)
 
 
 def full(
@@ -225,9 +223,8 @@ def full(
     def held(width: int, heads: int) -> list[Memory]:
         return [Full(width, heads, capacity)]
 
-    model, codec = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
-    objective = TeacherForcing(chunk, 2, context_noise, _prefixed(chunk, shift, prefix))
-    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
+    base = backbone(size, resolution, patch, components, 0, chunk, predict, channels, 0, controls, held=held)
+    return _system(*base, chunk, steps, frames, shift, context_noise, prefix)
 
 
 def none(
@@ -253,6 +250,16 @@ def none(
         size=size, resolution=resolution, patch=patch, components=components, channels=channels, chunk=chunk, window=0,
         steps=steps, frames=frames, shift=shift, context_noise=0, prefix=prefix, predict=predict, controls=controls,
     )  # fmt: skip
+
+
+def _system(
+    model: VideoTransformer, codec: Codec, chunk: int, steps: int, frames: int, shift: float, context_noise: float,
+    prefix: float, memory_noise: MemoryNoise | None = None,
+) -> System:  # fmt: skip
+    """Chunk by chunk behind clean frames, in training as in use."""
+    law = _prefixed(chunk, shift, prefix)
+    objective = TeacherForcing(chunk, 2, context_noise, law, memory_noise=memory_noise)
+    return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
 
 
 def _prefixed(chunk: int, shift: float, prefix: float) -> Law:

@@ -27,7 +27,7 @@ from unspool.codec import Codec
 from unspool.grid import Shifted, ratio
 from unspool.laws import Independent, NonDecreasing, Ramp, Together
 from unspool.model import VideoTransformer
-from unspool.model.baselines import Partitioned, Renoised, Replaced
+from unspool.model.baselines import Partitioned, Renoised, Replaced, Replacing
 from unspool.recipes.backbone import SizeName, backbone
 from unspool.schedule import Staircase
 from unspool.solver import euler
@@ -200,10 +200,8 @@ def replace_noised(
     Source: RW, replacement with noise, as PA-VDM (2410.08151, read) describes it. Ours: the base model, that of
     `progressive-free`, and one draw of noise for a chunk that is put back.
     """
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
-    schedule = _clip_by_clip(steps, chunk, chunks, shift, resolution, patch)
-    task = DiffusionForcing(0, Together(chunk, clean))
-    return System(Renoised(model, model.blend), codec, model.blend, schedule, euler, task, chunk * (chunks + 1))
+    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
+    return _clip_by_clip(Renoised, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
 
 
 def replace_clean(
@@ -225,10 +223,8 @@ def replace_clean(
     Source: RN, replacement without noise, as PA-VDM (2410.08151, read) describes it. Ours: the base model, that of
     `progressive-free`, which is told that what is put back is clean.
     """
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
-    schedule = _clip_by_clip(steps, chunk, chunks, shift, resolution, patch)
-    task = DiffusionForcing(0, Together(chunk, clean))
-    return System(Replaced(model, model.blend), codec, model.blend, schedule, euler, task, chunk * (chunks + 1))
+    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
+    return _clip_by_clip(Replaced, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
 
 
 def fifo(
@@ -272,7 +268,11 @@ def _grid(shift: float, resolution: int, patch: int, flight: int) -> Shifted:
     return Shifted(shift * ratio((resolution // patch) ** 2 * flight, BASE))
 
 
-def _clip_by_clip(steps: int, chunk: int, chunks: int, shift: float, resolution: int, patch: int) -> Staircase:
-    """All chunks of a clip at one level, behind one that is there already."""
-    grid = _grid(shift, resolution, patch, chunk * (chunks + 1))
-    return Staircase(steps, chunk, 0, chunks, grid, redo=chunk)
+def _clip_by_clip(
+    put_back: type[Replacing], model: VideoTransformer, codec: Codec, steps: int, chunk: int, chunks: int, grid: Shifted,
+    clean: float,
+) -> System:  # fmt: skip
+    """All chunks of a clip at one level, behind one that is there already and is put back."""
+    schedule = Staircase(steps, chunk, 0, chunks, grid, redo=chunk)
+    task = DiffusionForcing(0, Together(chunk, clean))
+    return System(put_back(model, model.blend), codec, model.blend, schedule, euler, task, chunk * (chunks + 1))

@@ -46,7 +46,7 @@ class Buffer:
     def put(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, chunk: int, overlap: int) -> None:
         """Roll out the first clips of the batch and keep them."""
         rows = max(1, round(self.share * len(key)))
-        clip, key = Clip(*(None if leaf is None else leaf[:rows] for leaf in clip)), key[:rows]  # type: ignore[arg-type]
+        clip, key = clip.rows(slice(rows)), key[:rows]
         made, remembered = self._rollout(model, blend, clip, key, chunk, overlap)
         fresh = {"true": clip.frames, "made": made, "remembered": remembered}
         fresh["tracked"] = tracked(clip.frames, made, chunk, overlap)

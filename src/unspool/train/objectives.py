@@ -13,10 +13,11 @@ from torch import Tensor
 from unspool import noise as rng
 from unspool.blend import Blend
 from unspool.errors import UserError
+from unspool.laws import Independent, Law
 from unspool.memory import noised
 from unspool.model.video import VideoModel
 from unspool.rollout import Rollout, stream
-from unspool.schedule import Independent, Law, Staircase
+from unspool.schedule import Staircase
 from unspool.system import Loss
 from unspool.types import Clip, Levels, State, Video
 
@@ -145,7 +146,7 @@ class OwnErrors:
         for at in (middle,) if place.is_meta else range(self.first, self.first + places):
             rows = torch.arange(len(key), device=place.device) if place.is_meta else (place == at).nonzero()[:, 0]
             if len(rows):
-                part = Clip(clip.frames[rows, :at], *(None if leaf is None else leaf[rows] for leaf in clip[1:]))
+                part = clip.rows(rows)._replace(frames=clip.frames[rows, :at])
                 known = None if part.control is None else part.control[:, :at]
                 order.append(rows)
                 states.append(model.remember(part.frames, beginning(model, part, key[rows]), control=known))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unspool import noise as rng
-from unspool.schedule import Law
+from unspool.laws import Law
 from unspool.types import Levels
 
 

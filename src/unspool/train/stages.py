@@ -21,8 +21,8 @@ from torch import Tensor
 from unspool import noise as rng
 from unspool.blend import AlphaBlend, Blend
 from unspool.errors import UserError
+from unspool.laws import Law, Together
 from unspool.model.video import VideoModel
-from unspool.schedule import Law, Together
 from unspool.system import Loss
 from unspool.train.buffer import Buffer, Entry
 from unspool.train.objectives import Target, beginning, wrong_by

@@ -46,7 +46,7 @@ class Windows:
             else:
                 rows = chosen.nonzero()[:, 0]
             if len(rows):
-                error, weight = self._error(model, blend, _rows(clip, rows), key[rows], _window(drawn, rows), first)
+                error, weight = self._error(model, blend, clip.rows(rows), key[rows], _window(drawn, rows), first)
                 errors.append((error * weight).sum())
                 weights.append(weight.sum())
         value = torch.stack(errors).sum() / torch.stack(weights).sum().clamp(min=1)
@@ -68,10 +68,6 @@ class Windows:
         error = (velocity[:, 0].float() - blend.target(target, noise, drawn.level)).square().mean((-1, -2, -3))
         weight = (drawn.level > 0) & drawn.present
         return error, (weight if clip.valid is None else weight & clip.valid[:, self.first :]).float()
-
-
-def _rows(clip: Clip, rows: Tensor) -> Clip:
-    return Clip(*(None if leaf is None else leaf[rows] for leaf in clip))  # type: ignore[arg-type]
 
 
 def _window(drawn: Drawn, rows: Tensor) -> Drawn:

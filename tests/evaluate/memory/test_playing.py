@@ -19,8 +19,8 @@ from unspool.evaluate.memory import playing
 from unspool.evaluate.memory.playing import control_of, encode, futures, recoded
 from unspool.memory import Window
 from unspool.model import VideoTransformer
+from unspool.model.memoryless import Memoryless
 from unspool.model.video import VideoModel
-from unspool.model.wrappers import Memoryless
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System

@@ -19,7 +19,7 @@ from unspool.evaluate.memory.playing import encode, remembered
 from unspool.evaluate.memory.probes import pose_targets, probe, state_features
 from unspool.memory import Window
 from unspool.model import VideoTransformer
-from unspool.model.wrappers import Memoryless
+from unspool.model.memoryless import Memoryless
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System

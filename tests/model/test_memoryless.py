@@ -11,8 +11,8 @@ from unspool import store
 from unspool.blend import AlphaBlend
 from unspool.context import Channels, Tokens
 from unspool.errors import UserError
+from unspool.model.memoryless import Memoryless
 from unspool.model.video import VideoModel
-from unspool.model.wrappers import Memoryless
 from unspool.rollout import begin, fork, stream
 from unspool.schedule import Staircase
 from unspool.snapshot import load_rollout, save_rollout

@@ -1,4 +1,4 @@
-"""Models around models: `Memoryless`, the twin of any model that has forgotten all but the newest frames.
+"""`Memoryless`, the twin of any model that has forgotten all but the newest frames.
 
 A memory is worth what a model loses without it. The twin has the same parameters, so what separates the two is memory alone.
 """
@@ -12,9 +12,8 @@ from torch import Tensor
 
 from unspool.errors import UserError
 from unspool.model.video import Reader, VideoModel
+from unspool.model.wrapper import RESERVED, own_part
 from unspool.types import Known, Levels, State, Video
-
-RESERVED = ("at", "seed")
 
 
 @final
@@ -43,7 +42,7 @@ class Memoryless(VideoModel):
             "control": torch.zeros(batch, self.keep, self.controls, device=device, dtype=dtype),
             "count": torch.zeros(batch, device=device, dtype=torch.int64),
         }
-        return {"at": inner["at"], "seed": inner["seed"], "recent": recent, "inner": _without(inner)}
+        return {"at": inner["at"], "seed": inner["seed"], "recent": recent, "inner": own_part(inner)}
 
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
         frames = clean.shape[1]
@@ -77,13 +76,9 @@ class Memoryless(VideoModel):
             empty = self.model.start(len(rows), seed=state["seed"][rows], device=frames.device, dtype=frames.dtype)
             begun = {**empty, "at": state["at"][rows] - held}
             told = control if self.controls else None
-            made = _without(self.model.remember(frames, begun, level=level, control=told))
+            made = own_part(self.model.remember(frames, begun, level=level, control=told))
             inner = made if len(rows) == len(count) else _put(inner, rows, made, len(count))
         return inner
-
-
-def _without(state: State) -> State:
-    return {name: leaf for name, leaf in state.items() if name not in RESERVED}
 
 
 def _put(into: State, rows: Tensor, part: State, batch: int) -> State:
