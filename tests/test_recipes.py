@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,25 @@ def test_a_recipe_may_take_actions(name: str) -> None:
     with torch.no_grad():
         losses = {float(next(trainer._losses(Clips(frames, told), torch.arange(2))).value) for told in (actions, -actions)}
     assert len(losses) == 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
+    """Through a checkpoint on disk: weights, averages, optimiser, and what the objective keeps."""
+
+    def trainer() -> Trainer:
+        return Trainer(small(name), TrainOptions(steps=3, batch=2, lr=3e-3, warmup=0, bf16=False))
+
+    def walk(trained: Trainer, steps: int) -> Trainer:
+        for _ in range(steps):
+            at = 2 * trained.step
+            trained.train_step(Clips(bars(np.arange(at, at + 2), trained.system.frames)))
+        return trained
+
+    whole, cut, resumed = walk(trainer(), 3), walk(trainer(), 2), trainer()
+    cut.save(tmp_path, {})
+    resumed.load(tmp_path / "checkpoints" / "last")
+    walk(resumed, 1)
+    with whole.averaged(), resumed.averaged():
+        got, expected = (dict(t.system.model.named_parameters()) for t in (resumed, whole))
+        assert all(torch.equal(got[n], expected[n]) for n in expected)

@@ -64,6 +64,13 @@ def test_gradient_is_not_written_and_the_caller_keeps_it(tmp_path: Path) -> None
     assert t.requires_grad and not store.load_tensors(tmp_path / "x.safetensors")[0]["t"].requires_grad
 
 
+def test_no_tensors_come_back_as_none(tmp_path: Path) -> None:
+    """What an objective without a buffer has to keep; a run of it could not be resumed."""
+    for metadata in (None, {}, {"a": "b"}):
+        store.save_tensors(tmp_path / "empty.safetensors", {}, metadata)
+        assert store.load_tensors(tmp_path / "empty.safetensors") == ({}, metadata or {})
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     """Half a file is never seen under its name, nor anything beside it."""
     path = tmp_path / "x.json"

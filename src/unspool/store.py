@@ -138,7 +138,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     from safetensors.torch import save
 
     owned = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    content = save(owned, dict(metadata or {}))  # bytes, not save_file: that one leaves files only their owner can read
+    told = dict(metadata) if metadata else None  # an empty dict beside no tensors makes a header that cannot be read
+    content = save(owned, told)  # bytes, not save_file: that one leaves files only their owner can read
 
     def write(aside: Path) -> None:
         aside.write_bytes(content)
