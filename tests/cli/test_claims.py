@@ -70,7 +70,7 @@ def test_our_page_is_up_to_date(unspool):
     ("words", "says"),
     [
         (("run", "recursive-alfa", "--out", "x"), "did you mean 'recursive-alpha'"),
-        (("run", "rad", "--out", "x"), "cannot run yet"),
+        (("run", "card", "--out", "x"), "cannot run yet"),
         (("run", "recursive-alpha", "--out", "x", "--flops", "-1"), "above 0"), (("tabel",), "did you mean 'table'"),
         (("run", "missing.yaml", "--out", "x"), "does not exist"), (("table", "--claims", "nowhere"), "holds no claim files"),
     ],

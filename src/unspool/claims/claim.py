@@ -6,6 +6,7 @@ YAML; the file's name is the claim's. `needs` says why it cannot run yet; withou
     claim: one sentence
     source: the paper and its arXiv number
     mark: read                       # or reconstructed, or own for a finding of this project
+    runs: recursive-alpha            # the folder of its runs, where other claims have arms in common with it
     experiment:
       data: duel:fighters=1
       settings: {size: nano}         # of both arms, as `unspool train --config` takes them
@@ -96,12 +97,13 @@ class Experiment(_Strict):
 
 
 class File(_Strict):
-    """A claim file as it is written."""
+    """A claim file as it is written. runs: the folder that its runs share with other claims, which have arms of its own."""
 
     system: Words
     claim: Words
     source: Words
     mark: Literal["read", "reconstructed", "own"]
+    runs: str = ""
     needs: str = ""
     experiment: Experiment | None = None
 

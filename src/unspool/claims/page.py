@@ -14,8 +14,8 @@ from unspool.errors import UserError
 
 HEAD = """# Claims
 
-What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 x 32
-pixels, under a million parameters. Which arm should be better, by which measure, and from which difference on it would count
+What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 or
+64 pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it would count
 stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed since, the
 verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a minus means
 worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard errors to each
@@ -107,7 +107,7 @@ def interval(cell: Mapping[str, Any]) -> str:
 def _cells(row: Row) -> list[str]:
     told, asked = row.claim.told, row.claim.told.experiment
     source = f"{told.source} ({told.mark})"
-    run = "–" if told.needs else f"`unspool claims run {row.claim.name} --out runs/{row.claim.name}`"
+    run = "–" if told.needs else f"`unspool claims run {row.claim.name} --out runs/{told.runs or row.claim.name}`"
     what = [told.system, told.claim, source]
     if asked is None:
         return [*what, "–", "–", "–", row.verdict, run]
