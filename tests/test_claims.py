@@ -271,3 +271,12 @@ def test_every_system_has_a_claim():
         "clean-frame",
     }  # fmt: skip
     assert {path.stem for path in FILES} >= known
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"schema": "unspool/claim/1"}', '{"schema": "unspool/claim/0"}'])
+def test_a_file_that_is_no_result_is_told(tmp_path: Path, text: str):
+    write(tmp_path, TINY)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "tiny.json").write_text(text)
+    with pytest.raises(UserError, match="is not a result"):
+        rows(tmp_path)

@@ -16,7 +16,7 @@ from unspool.data.reels import Chosen, Reels, ShardReels, open_reels, part
 from unspool.data.shards import Shards
 from unspool.data.writer import VideoWriter
 from unspool.errors import NothingThere, UserError
-from unspool.evaluation import arms
+from unspool.evaluation import _enlarged, arms
 from unspool.evaluation.arms import Arm, Conditions, after
 from unspool.system import System
 from unspool.testing.tools import scale_weights
@@ -197,6 +197,14 @@ def test_videos_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     made = [whole(files(tmp_path).play(k)) for k in range(2)]
     assert made[0].shape == (1, 70, 32, 32, 3) and (made[0] != made[1]).any() and not files(tmp_path).paired
     assert whole(files(tmp_path, size=16).play(0)).shape == (1, 70, 16, 16, 3)
+
+
+def test_files_that_are_enlarged_are_told(tmp_path: Path) -> None:
+    for k, side in enumerate((16, 32)):
+        with VideoWriter(tmp_path / f"{k}.mp4", size=(side, side), fps=30) as out:
+            out.write(np.zeros((4, side, side, 3), np.uint8))
+    assert "1 files" in str(_enlarged(tmp_path, 32)) and "from 16 to 32" in str(_enlarged(tmp_path, 32))
+    assert _enlarged(tmp_path, 16) is None
 
 
 def test_videos_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from unspool.errors import UserError
 
 HEAD = """# Claims
 
-What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 or
-64 pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it would count
-stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed since, the
+What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32
+or 64 pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it
+would count stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed since, the
 verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a minus means
 worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard errors to each
 side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts would say is not in it.
@@ -29,6 +29,8 @@ remembers 2 dB worth. A contrast this small speaks of this setting only; a failu
 *read*: what the experiment rests on stands in a text or code of the authors that was read. *reconstructed*: from descriptions
 by others. *own*: found in this project. `unspool claims table` writes this page.
 """
+
+NEEDED = {"claim_sha256", "registered", "effects", "arms", "verdict"}
 
 
 class Row(NamedTuple):
@@ -61,7 +63,7 @@ def _row(claim: Claim, place: Path) -> Row:
     if not place.is_file():
         return Row(claim, None, "not run: nobody has run it yet")
     result = store.read_json(place)
-    if result.get("schema") != SCHEMA:
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA or not NEEDED <= result.keys():
         raise UserError(f"{place} is not a result of `claims run`; run the claim again")
     asked = claim.told.experiment
     changed = "" if result["claim_sha256"] == claim.sha256 else ", changed since"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,6 +18,7 @@ import numpy as np
 from unspool import __version__, config, hub, sampling, store
 from unspool.data.layouts import open_episodes
 from unspool.data.reels import Parted, open_reels, part
+from unspool.data.resample import same_rate
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.foretold import OneStep, one_step_error
 from unspool.evaluate.pages.comparison import write_comparison
@@ -30,10 +34,12 @@ from unspool.evaluation.published import Published
 from unspool.evaluation.results import Costs, results_of
 from unspool.model.memoryless import Memoryless
 from unspool.system import System
-from unspool.train.run import commit, hardware
+from unspool.train.run import commit, hardware, versions
 
 __all__ = ["Conditions", "Evaluation", "plan", "run"]
 
+MOST = 100_000
+"""Contexts, and real clips: more is a slip of the finger."""
 FEWEST_REAL = 3
 """Clips of other episodes without which there is no band."""
 FLIGHTS = 16
@@ -77,9 +83,14 @@ def plan(
     _check(asked, out)
     contenders, folders = _open(models, rollout or {}, bf16)
     size = _size({name: found.system for name, found in contenders.items()})
-    reels = open_reels(data, size, asked.whole, "unseen" if split == "unseen" else "seen", decoded)
+    with warnings.catch_warnings(record=True) as heard:  # what is wrong with a folder belongs on the page too
+        warnings.simplefilter("always")
+        reels = open_reels(data, size, asked.whole, "unseen" if split == "unseen" else "seen", decoded)
+    for name, found in contenders.items():
+        _check_rate(name, found.fps, data, reels.fps)
     parted = part(reels, asked.contexts, asked.real, FEWEST_REAL)
     asked, notes = _fitted(asked, parted, data)
+    notes = [*(str(warning.message) for warning in heard), *notes]
     own = parted.contexts
     made, forgetful = [], []
     for name, c in contenders.items():
@@ -88,6 +99,7 @@ def plan(
         made.append(arm)
         forgetful += [arms.without_memory(arm, c.system, own, seeded)] if twins else []
     made += [arms.videos(name, open_episodes(path), size, reels.fps, asked) for name, path in folders.items()]
+    notes += [note for path in folders.values() if (note := _enlarged(path, size))]
     made += [*forgetful, arms.truth(own, asked), arms.again(own, asked), arms.copy_last(own, asked)]
     try:
         made.append(arms.nearest(own, open_reels(data, size, asked.whole, "train", decoded), asked))
@@ -117,7 +129,7 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
         data = {**what.data, "sha256": _digest(found)}
         made = {
             "command": "", "version": __version__, "commit": commit(), "began": began, "seconds": 0.0,
-            "hardware": hardware(), **what.told,
+            "hardware": hardware(), "versions": versions(), **what.told,
         }  # fmt: skip
         results = results_of(what.arms, found, what.asked, made, data, what.notes, foretell(what), what.published)
         memory = _memory(what, report)
@@ -133,12 +145,14 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
 
 
 class Contender(NamedTuple):
-    """A model that a user named: from `where`, built with `settings`, recipe among them. copy: how often it was named before; a
-    copy makes other futures, so that a model can be told apart from itself, or not."""
+    """A model that a user named: from `where`, built with `settings`, recipe among them. fps: of the video that it was trained
+    on, if known. copy: how often it was named before; a copy makes other futures, so that a model can be told apart from
+    itself, or not."""
 
     system: System
     where: str
     settings: dict[str, Any]
+    fps: float | None
     copy: int
 
 
@@ -158,8 +172,24 @@ def _open(models: Sequence[str], rollout: Mapping[str, Any], bf16: bool) -> tupl
         if bf16:
             system.model.bfloat16()
         settings = {key: checkpoint.config.get(key) for key in ("recipe", "arguments", "codec")}
-        systems[name] = Contender(system, where, settings, sum(known.where == where for known in systems.values()))
+        rate, copies = checkpoint.config.get("fps"), sum(known.where == where for known in systems.values())
+        systems[name] = Contender(system, where, settings, rate, copies)
     return systems, folders
+
+
+def _check_rate(name: str, fps: float | None, data: str, real: float) -> None:
+    """Raises UserError where a model was trained on another rate than it is measured on: its motion would be another."""
+    if fps and real and not same_rate(fps, real):
+        fix = f"name data of {fps:g} a second, such as `unspool data prepare {data} --fps {fps:g}` leaves"
+        raise UserError(f"{name} was trained on {fps:g} frames a second, and {data} has {real:g}: {fix}")
+
+
+def _enlarged(folder: Path, size: int) -> str | None:
+    """What must be said of files whose pictures are smaller than the others'."""
+    sides = [min(info.height, info.width) for info in (episode.info() for episode in open_episodes(folder).episodes)]
+    if not (small := [side for side in sides if side < size]):
+        return None
+    return f"{len(small)} files of {folder} are enlarged, from {min(small)} to {size} pixels, and as sharp as that makes them"
 
 
 def _is_videos(folder: Path) -> bool:
@@ -180,6 +210,10 @@ def _size(systems: Mapping[str, System]) -> int:
 def _check(asked: Conditions, out: Path) -> None:
     """Raises UserError for numbers out of range and a folder that is a file."""
     sampling.check_frames(asked.frames)
+    if missing := [name for name in ("scipy", "cv2") if importlib.util.find_spec(name) is None]:
+        raise UserError(f"measuring needs {' and '.join(missing)}: pip install 'unspool[eval]'")
+    if max(asked.contexts, asked.real) > MOST:
+        raise UserError(f"contexts and real clips are at most {MOST}, not {max(asked.contexts, asked.real)}")
     if asked.frames < 2 or asked.segment < 2 or asked.context < 1 or asked.contexts < 1 or asked.real < FEWEST_REAL:
         least = f"2 frames, segments of 2, 1 frame of context, 1 context and {FEWEST_REAL} real clips"
         raise UserError(f"an evaluation needs at least {least}, not {asked._asdict()}")
@@ -221,8 +255,9 @@ def _memory(what: Evaluation, report: Report | None) -> dict[str, Any]:
     identities = [arm.identity for arm in what.arms if arm.name in what.models]
     whatever = (version(), identities, what.data["name"], what.asked.context, what.data["height"], what.asked.seed)
     key, place = sha256(repr(whatever).encode()).hexdigest(), what.out / "measured" / "memory.json"
-    if place.is_file() and (kept := store.read_json(place)).get("key") == key:
-        return dict(kept["found"])
+    with suppress(UserError):  # damaged, or none: measured again
+        if (kept := store.read_json(place)).get("key") == key:
+            return dict(kept["found"])
     height, seed = what.data["height"], what.asked.seed
     found = memory_of(what.models, what.data["name"], what.asked.context, size=height, seed=seed, report=report)
     store.write_json(place, {"key": key, "found": found})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -18,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unspool import evaluate, store
+import unspool
+from unspool import store
 from unspool.data.reels import Parted, Reels
 from unspool.data.writer import VideoWriter
 from unspool.errors import NothingThere, UserError
@@ -38,7 +40,7 @@ Report = Callable[[int, int, str], None]
 
 class Measured(NamedTuple):
     """arms: their figures, or why there are none. real: those of the clips that the band is made of. rates: frames of all
-    futures a second, made and measured, of arms that were not measured before."""
+    futures a second, made and measured, in whichever call it was."""
 
     arms: dict[str, Gathered | str]
     real: Gathered
@@ -81,11 +83,21 @@ def _alone(arm: Arm, arms: Sequence[Arm], found: Mapping[str, Gathered | str]) -
 
 @cache
 def version() -> str:
-    """A hash of the measures themselves: figures of other ones are not gone on from."""
+    """A hash of this program, models and measures alike: figures of another one are not gone on from."""
     digest = sha256(KIND.encode())
-    for path in sorted(Path(evaluate.__file__).parent.glob("*.py")):
+    for path in sorted(Path(unspool.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def kept_tensors(place: Path, key: str) -> tuple[Figures, float] | None:
+    """Figures of an earlier call and the seconds that they took; None where there are none, or they are damaged or of
+    something else: they are made again."""
+    with suppress(UserError):
+        tensors, told = store.load_tensors(place)
+        if told.get("key") == key:
+            return {name: tensor.numpy() for name, tensor in tensors.items()}, float(told["seconds"])
+    return None
 
 
 @dataclass
@@ -108,17 +120,17 @@ class _Work:
         whatever = (version(), arm.identity, tuple(self.asked), reels.identity, self.published.identity, k)
         key = sha256(repr(whatever).encode()).hexdigest()
         film = film_of(self.out, arm.name, k) if k < self.filmed else None
-        if place.is_file() and (film is None or film.is_file()):
-            tensors, told = store.load_tensors(place)
-            if told.get("key") == key:
-                self.done += arm.futures * self.asked.frames
-                return {name: tensor.numpy() for name, tensor in tensors.items()}
-        begun = time.perf_counter()
-        figures = self._see(arm, reels, k, film)
-        frames, seconds = self.spent.get(arm.name, (0, 0.0))
-        self.spent[arm.name] = frames + arm.futures * self.asked.frames, seconds + time.perf_counter() - begun
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(leaf)) for name, leaf in figures.items()}
-        store.save_tensors(place, tensors, {"key": key})
+        kept = kept_tensors(place, key) if film is None or film.is_file() else None
+        if kept is None:
+            begun = time.perf_counter()
+            figures = self._see(arm, reels, k, film)
+            seconds = time.perf_counter() - begun
+            tensors = {name: torch.from_numpy(np.ascontiguousarray(leaf)) for name, leaf in figures.items()}
+            store.save_tensors(place, tensors, {"key": key, "seconds": f"{seconds:.3f}"})
+        else:
+            (figures, seconds), self.done = kept, self.done + arm.futures * self.asked.frames
+        frames, before = self.spent.get(arm.name, (0, 0.0))
+        self.spent[arm.name] = frames + arm.futures * self.asked.frames, before + seconds
         return figures
 
     def _see(self, arm: Arm, reels: Reels, k: int, film: Path | None) -> Figures:
@@ -128,7 +140,7 @@ class _Work:
         watch = Watch(self.asked.frames, self.asked.segment, begun, keep=reach, perceptual=perceptual)
         true = in_blocks(after(reels.blocks(k), self.asked.context), 0) if arm.paired else None
         before, digest = self.done, sha256(np.ascontiguousarray(context).tobytes())
-        with _Film(film, context, reels.fps) as video:
+        with _Film(film, reels.fps) as video:
             for made in in_blocks(_checked(arm, arm.play(k), context), 1):
                 watch.update(made, None if true is None else next(true))
                 video.write(made[0])
@@ -152,17 +164,19 @@ class _Work:
 class _Film:
     """A video that appears when it is whole, if it is wanted at all."""
 
-    def __init__(self, path: Path | None, context: np.ndarray, fps: float) -> None:
+    def __init__(self, path: Path | None, fps: float) -> None:
+        self.path, self.fps = path, fps
         self.writer: VideoWriter | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            high, wide = context.shape[1:3]
-            self.writer = VideoWriter(path, size=(high, wide), fps=fps, upscale=max(1, round(PIXELS / max(high, wide))))
 
     def __enter__(self) -> _Film:
         return self
 
     def write(self, frames: np.ndarray) -> None:
+        if self.writer is None and self.path is not None:  # an arm that has no futures leaves no folder either
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            high, wide = frames.shape[1:3]
+            upscale = max(1, round(PIXELS / max(high, wide)))
+            self.writer = VideoWriter(self.path, size=(high, wide), fps=self.fps, upscale=upscale)
         if self.writer is not None:
             self.writer.write(frames)
 
