@@ -1,4 +1,4 @@
-"""What a unit of the random-feature MMD is worth under a claim's own conditions: of real video, other real video and a frozen one.
+"""What a unit of the random-feature MMD is worth under a claim's own conditions: what other real video gets, and a frozen one.
 
     python bench/claim_units.py recursive-alpha [pa-vdm ...]
 

@@ -79,7 +79,7 @@ def test_the_same_call_finds_everything_measured(unspool, judged: Path, trained:
 def test_the_ucf101_protocol_of_128_frames_on_a_folder_in_its_layout(unspool, trained: Path, tmp_path: Path) -> None:
     names = [f"{sport}/v_{sport}_g{k:02d}_c01.avi" for sport in ("TaiChi", "YoYo") for k in range(1, 5)]
     for k, name in enumerate(names):
-        write(tmp_path / "UCF-101" / f"{name}.mp4", 128, fps=25, seed=k)
+        write(tmp_path / "UCF-101" / f"{name}.mp4", 128, seed=k)
         (tmp_path / "UCF-101" / f"{name}.mp4").rename(tmp_path / "UCF-101" / name)
     lists = tmp_path / "ucfTrainTestlist"
     lists.mkdir()

@@ -15,7 +15,7 @@ from unspool.errors import UserError
 from unspool.evaluate.memory.renderers import forgetting, memoryless, oracle
 from unspool.evaluate.memory.scenes import retrieval
 from unspool.evaluation import memory, probing
-from unspool.evaluation.memory import NOBODY, Row, memory_of
+from unspool.evaluation.memory import ELSEWHERE, NOBODY, Row, memory_of
 from unspool.recipes import full_sequence
 from unspool.system import System
 from unspool.testing import scale_weights
@@ -133,7 +133,7 @@ def test_without_actions_there_is_a_note_and_still_probes(small: None) -> None:
 
 
 def test_elsewhere_nothing_is_measured() -> None:
-    assert memory_of({"acts": system_of(6)}, "duel:speed=0.5", 2, size=32) == {}
+    assert memory_of({"acts": system_of(6)}, "duel:speed=0.5", 2, size=32) == {"notes": [ELSEWHERE]}
     assert memory_of({}, "rooms", 2, size=32) == {}
 
 

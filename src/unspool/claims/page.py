@@ -14,13 +14,13 @@ from unspool.errors import UserError
 
 HEAD = """# Claims
 
-What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32
-or 64 pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it
-would count stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed since, the
-verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a minus means
-worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard errors to each
-side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts would say is not in it.
-The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
+What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 or 64
+pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it would
+count stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed
+since, the verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a
+minus means worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard
+errors to each side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts would say
+is not in it. The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
 
 **holds**: the interval lies above 0, and the effect itself is no smaller than the smallest that counts. **fails**: the whole
 interval lies below the smallest that counts. **undecided**: neither, and a claim about memory where no run of either arm
@@ -63,7 +63,7 @@ def _row(claim: Claim, place: Path) -> Row:
     if not place.is_file():
         return Row(claim, None, "not run: nobody has run it yet")
     result = store.read_json(place)
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA or not NEEDED <= result.keys():
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA or not result.keys() >= NEEDED:
         raise UserError(f"{place} is not a result of `claims run`; run the claim again")
     asked = claim.told.experiment
     changed = "" if result["claim_sha256"] == claim.sha256 else ", changed since"

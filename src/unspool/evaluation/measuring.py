@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import unspool
 from unspool import store
 from unspool.data.reels import Parted, Reels
 from unspool.data.writer import VideoWriter
@@ -85,7 +84,7 @@ def _alone(arm: Arm, arms: Sequence[Arm], found: Mapping[str, Gathered | str]) -
 def version() -> str:
     """A hash of this program, models and measures alike: figures of another one are not gone on from."""
     digest = sha256(KIND.encode())
-    for path in sorted(Path(unspool.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -37,6 +37,7 @@ SCENES = 24
 HAYSTACKS = (32, 64)
 """Frames that a sign is out of sight, at least."""
 NEEDLES = 16
+ELSEWHERE = "memory: measured in the world `rooms` only, whose plans and poses are known; name it as --data"
 NOBODY = "memory: no model here takes actions; train one with --controls 6"
 
 KINDS = {"retrieval": retrieval, "reasoning": reasoning}
@@ -63,7 +64,7 @@ class Row(NamedTuple):
 def memory_of(
     systems: Mapping[str, System], data: str, context: int, *, size: int, seed: int = 0, report: Report | None = None
 ) -> dict[str, Any]:
-    """Parts of results.json on memory; none of data other than the world `rooms`, with or without options.
+    """Parts of results.json on memory; but a note of data other than the world `rooms`, with or without options.
 
     context: frames that the memoryless twins see. size: pixels a side, 32 or 64. "memory" and "needle": of models that take
     actions; "probes": of all; "notes": why the first two are missing, where no model does. What cannot be measured of a model
@@ -71,8 +72,10 @@ def memory_of(
 
     Raises UserError for a context below 1 and a size that `rooms` does not have.
     """
-    if data.partition(":")[0] != WORLD or not systems:
+    if not systems:
         return {}
+    if data.partition(":")[0] != WORLD:
+        return {"notes": [ELSEWHERE]}
     world = Rooms(size=size, split="unseen")  # type: ignore[arg-type]  # it checks
     players = {name: system for name, system in systems.items() if system.model.controls}
     found: dict[str, Any] = {"notes": [] if players else [NOBODY]}

@@ -18,8 +18,9 @@ from unspool.evaluate.pretrained.lpips import Lpips, open_lpips
 from unspool.evaluate.pretrained.protocols import (
     STYLEGANV_16,
     STYLEGANV_128,
-    TECO,
+    STYLEGANV_128_BY_8,
     UCF101_16,
+    WHOLE_VIDEO,
     Preset,
     embed,
     fvd,
@@ -50,8 +51,9 @@ def _jedi(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 ROWS = (
     Row("FVD of 16 frames (StyleGAN-V)", I3D, STYLEGANV_16, fvd),
     Row("FVD of 128 frames (StyleGAN-V, UCF-101)", I3D, STYLEGANV_128, fvd),
+    Row("FVD of 16 of 128 frames (StyleGAN-V)", I3D, STYLEGANV_128_BY_8, fvd),
     Row("FVD of windows of 16 (UCF-101)", I3D, UCF101_16, fvd),
-    Row("FVD of the whole video (TECO, FAR, MCVD)", I3D, TECO, fvd),
+    Row("FVD of the whole video (TECO, FAR, MCVD)", I3D, WHOLE_VIDEO, fvd),
     Row("content-debiased FVD of 16 frames", VIDEOMAE, STYLEGANV_16, fvd),
     Row("JEDi", VJEPA, STYLEGANV_16, _jedi),
 )

@@ -14,19 +14,15 @@ from unspool.errors import UserError
 from unspool.evaluate.distance import frechet
 from unspool.evaluate.pretrained.extractors import I3D, VJEPA, Extractor
 from unspool.evaluate.pretrained.protocols import (
-    FAR,
-    MCVD,
-    SEGMENTS,
     STYLEGANV_16,
     STYLEGANV_128,
     STYLEGANV_128_BY_8,
-    TECO,
+    WHOLE_VIDEO,
     Preset,
     embed,
     fvd,
     jedi,
     sample_note,
-    ucf101_protocol,
     windows_of,
 )
 
@@ -38,6 +34,7 @@ def forward(clips: Tensor) -> Tensor:
     return torch.stack([corner[:, 0], corner[:, frames // 2], corner[:, -1], torch.full((len(clips),), frames / 100.0)], 1)
 
 
+SEGMENTS = Preset("windows of 16 frames", 16, windows=None, context=False)
 EXTRACTOR = Extractor(replace(I3D, name="corners", golden=None), ("",), "not verified", forward)
 
 
@@ -63,9 +60,7 @@ def random(count: int, frames: int, seed: int, size: int = 4) -> Iterator[np.nda
         (STYLEGANV_16, 40, [list(range(16))]),
         (STYLEGANV_128, 130, [list(range(128))]),
         (STYLEGANV_128_BY_8, 130, [list(range(0, 128, 8))]),
-        (TECO, 30, [list(range(30))]),
-        (FAR, 30, [list(range(30))]),
-        (MCVD, 30, [list(range(30))]),
+        (WHOLE_VIDEO, 30, [list(range(30))]),
         (SEGMENTS, 40, [list(range(6, 22)), list(range(22, 38))]),
         (Preset("", 4, windows=2, every=3), 30, [[0, 3, 6, 9], [12, 15, 18, 21]]),
     ],
@@ -83,7 +78,7 @@ def test_windows(preset: Preset, frames: int, expected: list[list[int]]) -> None
         (counted(20), SEGMENTS, -1, "-1 cannot be context"),
         (counted(20)[..., :1], SEGMENTS, 0, "must be uint8"),
         (counted(20) / 255, SEGMENTS, 0, "must be uint8"),
-        (counted(0), TECO, 0, "a video has 0"),
+        (counted(0), WHOLE_VIDEO, 0, "a video has 0"),
     ],
 )
 def test_videos_without_windows(video: np.ndarray, preset: Preset, context: int, says: str) -> None:
@@ -93,7 +88,7 @@ def test_videos_without_windows(video: np.ndarray, preset: Preset, context: int,
 
 def test_one_pass_embeds_for_all_protocols() -> None:
     videos = list(random(3, 40, seed=0))
-    rows = embed(EXTRACTOR, iter(videos), SEGMENTS, TECO, context=6)
+    rows = embed(EXTRACTOR, iter(videos), SEGMENTS, WHOLE_VIDEO, context=6)
     assert [row.shape for row in rows] == [(3, 2, 4), (3, 1, 4)]
     for i, video in enumerate(videos):
         assert np.abs(rows[0][i, 1, :3] - (video[[22, 30, 37], 0, 0, 0] / 127.5 - 1)).max() < 1e-6
@@ -127,7 +122,7 @@ def test_sets_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="at least 2"):
         fvd(np.zeros((1, 1, 4)), np.zeros((3, 1, 4)))
     with pytest.raises(UserError, match="takes clips of 16 frames, not 20"):
-        embed(replace(EXTRACTOR, network=replace(VJEPA, name="JEDi")), [counted(20)], TECO)
+        embed(replace(EXTRACTOR, network=replace(VJEPA, name="JEDi")), [counted(20)], WHOLE_VIDEO)
 
 
 def test_fvd_is_the_frechet_distance_of_each_window() -> None:
@@ -161,18 +156,3 @@ def test_jedi_is_the_mean_of_kernels() -> None:
 def test_small_samples_are_told() -> None:
     assert sample_note(32, 5000) == "N = 32 of the 2 048 that published figures use"
     assert sample_note(2048, 2048) == "" and sample_note(300, 256, published=256) == ""
-
-
-def test_ucf101() -> None:
-    made, real = list(random(5, 140, seed=3)), list(random(4, 128, seed=4))
-    found = ucf101_protocol(EXTRACTOR, iter(made), iter(real))
-    for i in range(8):
-        one, other = (EXTRACTOR.features(np.stack([v[16 * i : 16 * i + 16] for v in side])) for side in (made, real))
-        assert found.windows[i] == pytest.approx(frechet(one, other))
-    whole = frechet(EXTRACTOR.features(np.stack([v[:128] for v in made])), EXTRACTOR.features(np.stack(real)))
-    assert found.at_128 == pytest.approx(whole) and found.at_16 == found.windows[0] and whole != found.at_16
-    assert (found.made, found.real, found.note) == (5, 4, "N = 4 of the 2 048 that published figures use")
-    with pytest.raises(UserError, match="needs 128 frames, a video has 100"):
-        ucf101_protocol(EXTRACTOR, random(2, 100, 0), random(2, 128, 1))
-    with pytest.raises(UserError, match="must have one size"):
-        ucf101_protocol(EXTRACTOR, random(2, 128, 0), random(2, 128, 1, size=8))

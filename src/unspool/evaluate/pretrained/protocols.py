@@ -1,4 +1,4 @@
-"""Which frames of a video a published distance looks at, and the distances: FVD by protocol, JEDi, UCF-101 of 128 frames.
+"""Which frames of a video a published distance looks at, and the distances: FVD by protocol, JEDi.
 
 "FVD" is many numbers: window, sub-sampling, context in or out, and N move it tenfold. A `Preset` says them. All of the
 published ones count the context frames of a prediction as part of the video, where made and real are the same.
@@ -41,35 +41,14 @@ STYLEGANV_16 = Preset("StyleGAN-V, 16 frames", 16)
 STYLEGANV_128 = Preset("StyleGAN-V, 128 frames", 128)
 STYLEGANV_128_BY_8 = Preset("StyleGAN-V, 16 of 128 frames", 16, every=8)
 
-# Read in the code of TECO (2210.02396), sample.py and compute_fvd.py: all frames of both, with the real context in front of the
-# prediction. Its figure is the mean over batches of 256; its I3D is the TensorFlow one.
-TECO = Preset("TECO", None, published=256)
+# Read in the code of TECO (2210.02396; sample.py, compute_fvd.py), FAR (2503.19325; metric.py, options of its tests) and MCVD
+# (2205.09853; ncsn_runner.py): all frames of both, the real context in front of the prediction, 256 videos. What they do beyond
+# that is left out: TECO takes the mean over batches of 256 through the TensorFlow I3D, FAR the mean of the distances of several
+# trajectories, MCVD that and the distance of all of them pooled, behind a resize and crop of its own.
+WHOLE_VIDEO = Preset("the whole video", None, published=256)
 
-# Read in the code of FAR (2503.19325), metric.py and the test options: as TECO, on 256 videos of 300 frames, 144 or 36 of them
-# context. The TorchScript file resizes there. Of several trajectories the mean of the distances is given.
-FAR = Preset("FAR", None, published=256)
-
-# Read in the code of MCVD (2205.09853), ncsn_runner.py: context and prediction together, as BAIR's 2 + 28 frames, and the whole
-# test set, 256 videos for BAIR (as FAR's options have it). Its first figure pools all trajectories, the next is their mean.
-MCVD = Preset("MCVD", None, published=256)
-
-# This project's drift curves: every window of 16 frames that was made, and the eight of a video of 128 frames.
-SEGMENTS = Preset("windows of 16 frames", 16, windows=None, context=False)
+# This project's drift curve, over the eight windows of a video of UCF-101's 128 frames.
 UCF101_16 = Preset("windows of 16 of 128 frames", 16, windows=8)
-
-
-class Ucf101(NamedTuple):
-    """FVD of the first 16 and of all 128 frames, and of each window [0, 16), [16, 32) ... (8,) against the same of real video.
-
-    note: "" or how far N is from that of published figures.
-    """
-
-    at_16: float
-    at_128: float
-    windows: np.ndarray
-    made: int
-    real: int
-    note: str
 
 
 def windows_of(video: np.ndarray, preset: Preset, context: int = 0) -> np.ndarray:
@@ -138,19 +117,6 @@ def sample_note(made: int, real: int, published: int = PUBLISHED) -> str:
     """What to print beside a distance of so many videos; "" where published figures have no more."""
     count = min(made, real)
     return "" if count >= published else f"N = {_spaced(count)} of the {_spaced(published)} that published figures use"
-
-
-def ucf101_protocol(extractor: Extractor, made: Iterable[np.ndarray], real: Iterable[np.ndarray]) -> Ucf101:
-    """Videos uint8 (T >= 128, H, W, 3), of which the first 128 frames count; both are gone through once, one at a time.
-
-    16 and 128 frames as StyleGAN-V has them (read in its code); MALT (2502.12632) gives 220.4 at 128 (read in its abstract).
-    The windows are this project's reading of its drift curve. Raises UserError as `embed` does and for fewer than 2 videos.
-    """
-    sizes: set[tuple[int, ...]] = set()
-    rows = [embed(extractor, _of_one_size(videos, sizes), UCF101_16, STYLEGANV_128) for videos in (made, real)]
-    windows, whole = (fvd(one, other) for one, other in zip(*rows, strict=True))
-    count, known = (len(parts[0]) for parts in rows)
-    return Ucf101(float(windows[0]), float(whole[0]), windows, count, known, sample_note(count, known))
 
 
 def _of_one_size(videos: Iterable[np.ndarray], seen: set[tuple[int, ...]]) -> Iterator[np.ndarray]:
