@@ -29,6 +29,8 @@ from unspool import recipes
 from unspool.errors import UserError
 from unspool.grid import Shifted
 from unspool.model.guidance import Guided
+from unspool.model.prompted import Prompted
+from unspool.model.video import VideoModel
 from unspool.solver import Solver, euler, midpoint
 from unspool.system import System
 from unspool.train.loop import TrainOptions
@@ -44,6 +46,7 @@ class RolloutOptions:
     lag: of a chunk behind the one before, 1 is one after the other, 1/4 four under way, 0 all together. steps: of a descent
     from noise to clean. chunks: under way at once. solver: of the descent. shift: above 1, more of the descent is near noise.
     guidance: by history: above 1, further from what the model would make without its past, at twice the evaluations.
+    prompt_guidance: above 1, further from what the model would make without a prompt, at twice the evaluations.
     """
 
     lag: Fraction | None = None
@@ -52,19 +55,30 @@ class RolloutOptions:
     solver: Literal["euler", "midpoint"] | None = None
     shift: Positive | None = None
     guidance: Positive | None = None
+    prompt_guidance: Positive | None = None
 
     def apply(self, system: System) -> System:
         """The system with this schedule, solver and guidance. Raises UserError when no rollout could ever follow the schedule,
-        and for guidance of a model whose past cannot be hidden."""
+        for guidance of a model whose past cannot be hidden, and for prompt guidance of one that hears no prompt."""
         levels: dict[str, Any] = {"lag": self.lag, "steps": self.steps, "chunks": self.chunks}
         levels["grid"] = None if self.shift is None else Shifted(self.shift)
         schedule = dataclasses.replace(system.schedule, **{name: v for name, v in levels.items() if v is not None})
         schedule.plan()
-        model = system.model
-        if self.guidance is not None:
-            model = Guided(model.model if isinstance(model, Guided) else model, system.blend, self.guidance)
         solver = SOLVERS[self.solver] if self.solver else system.solver
-        return dataclasses.replace(system, model=model, schedule=schedule, solver=solver)
+        return dataclasses.replace(system, model=self._guided(system), schedule=schedule, solver=solver)
+
+    def _guided(self, system: System) -> VideoModel:
+        """The model under the guidance of these options, and where they say none, under that which it has."""
+        model, history, prompt = system.model, self.guidance, self.prompt_guidance
+        if isinstance(model, Prompted):
+            prompt = model.weight if prompt is None else prompt
+            model = model.model
+        if isinstance(model, Guided):
+            history = model.weight if history is None else history
+            model = model.model
+        if history is not None:
+            model = Guided(model, system.blend, history)
+        return model if prompt is None else Prompted(model, prompt)
 
 
 class Setting(NamedTuple):
@@ -251,4 +265,6 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

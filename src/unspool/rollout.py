@@ -88,6 +88,14 @@ def begin(
     return Rollout(state, context[:, kept:], context[:, :0], {})
 
 
+@torch.no_grad()
+def recache(model: VideoModel, rollout: Rollout, newest: Video, control: Tensor) -> Rollout:
+    """The rollout under a new prompt, or any other control: its memories are written anew, by the newest frames that the state
+    took in (B, N, C, H, W) and their new control (B, N, K), as LongLive's KV-recache does (2509.22622). What is in flight,
+    pending or shown stays, and so does "at"; of frames before these, a memory knows nothing any more."""
+    return rollout._replace(state=model.recached(newest, rollout.state, control=control))
+
+
 def stream(
     model: VideoModel,
     blend: Blend,

@@ -21,7 +21,9 @@ from unspool.data.resample import at_rate, same_rate
 from unspool.data.shards import MANIFEST, open_shards
 from unspool.errors import NothingThere, UserError
 from unspool.interrupt import Interrupt
-from unspool.rollout import Rollout, begin, stream
+from unspool.prompts import Controls, Script, Telling, newest_of, said_anew, span, stretches
+from unspool.rollout import Chunk, Rollout, begin, stream
+from unspool.schedule import Plan
 from unspool.system import System
 from unspool.train.loop import to_video
 from unspool.train.windows import Windows
@@ -173,12 +175,14 @@ def context_frames(system: System) -> int:
     return max(2, system.schedule.redo, in_front)
 
 
-def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: np.ndarray | None = None) -> Rollout:
+def start(
+    system: System, context: np.ndarray, seeds: int, seed: int, actions: np.ndarray | None = None, script: Script | None = None
+) -> Rollout:
     """`seeds` rollouts with seeds seed, seed + 1, ... that go on from the same context, uint8 (T, H, W, 3).
 
-    actions: (>= T, K) what led to each frame, of a model that takes them.
+    actions: (>= T, K) what led to each frame, of a model that takes them. script: what is said of each frame, None for nothing.
     """
-    control = _controls(system, actions)
+    control = controls_of(system, actions, script)
     if not -(1 << 62) <= seed < 1 << 62:
         raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:
@@ -186,18 +190,37 @@ def start(system: System, context: np.ndarray, seeds: int, seed: int, actions: n
     if isinstance(task := system.objective, Windows) and len(context) < task.first and (len(context) or not task.bare):
         wanted = f"give {task.first} frames of context" + (", or 0 to begin from nothing" if task.bare else "")
         raise UserError(f"{task.first} clean frames stand in front of this model's window, not {len(context)}: {wanted}")
-    video = to_video(context)[None].expand(seeds, -1, -1, -1, -1)
-    latents = system.codec.encode(video, {})[0] if len(context) else torch.zeros(seeds, 0, *system.model.shape)
-    plan = system.schedule.plan()
+    latents, plan = latents_of(system, context, seeds), system.schedule.plan()
     told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64), latents.shape[1])
     return begin(system.model, latents, seed=seed, redo=plan.redo, control=told)
 
 
-def _controls(system: System, actions: np.ndarray | None) -> Callable[[torch.Tensor, int], torch.Tensor] | None:
-    """The actions (N, K) of a video by absolute frame, as `stream` asks for them; past their end the last one is held.
+@torch.no_grad()
+def latents_of(system: System, context: np.ndarray, seeds: int) -> Video:
+    """The context, uint8 (T, H, W, 3), as `seeds` rollouts are begun behind it."""
+    if not len(context):
+        return torch.zeros(seeds, 0, *system.model.shape)
+    return system.codec.encode(to_video(context)[None].expand(seeds, -1, -1, -1, -1), {})[0]
 
-    Raises UserError where the model takes none, or others, or none are given to one that does.
+
+def controls_of(system: System, actions: np.ndarray | None, script: Script | None = None) -> Controls | None:
+    """Actions and, behind them, what is said, by absolute frame, as `stream` asks for them; nothing is said without a script.
+
+    Raises UserError where the model takes no such actions, or none are given to one that does.
     """
+    acted, prompts = _acted(system, actions), system.model.prompts
+    if acted is None or not prompts:
+        return script if acted is None else acted
+    say: Controls = script or (lambda at, frames: torch.zeros(len(at), frames, prompts))
+
+    def control(at: torch.Tensor, frames: int) -> torch.Tensor:
+        return torch.cat([acted(at, frames), say(at, frames)], -1)
+
+    return control
+
+
+def _acted(system: System, actions: np.ndarray | None) -> Controls | None:
+    """The actions (N, K) of a video by absolute frame; past their end the last one is held."""
     wanted = system.model.controls
     if actions is None and not wanted:
         return None
@@ -215,23 +238,40 @@ def _controls(system: System, actions: np.ndarray | None) -> Callable[[torch.Ten
 
 @torch.no_grad()
 def futures(
-    system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None
+    system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None, telling: Telling | None = None
 ) -> Iterator[tuple[np.ndarray, Rollout]]:
-    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: as in `start`.
+    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: as in `start`;
+    telling: what is said of the frames, and what becomes of the past when that changes.
 
     Raises UserError when `frames` is out of range or the model puts out values that are not finite.
     """
     check_frames(frames)
-    decoder = rollout.codec
-    plan, controls = system.schedule.plan(), _controls(system, actions)
-    for chunk in stream(
-        system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls
-    ):
-        video, decoder = system.codec.decode(chunk.frames, decoder)
-        if not torch.isfinite(video).all():
-            raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
-        assert chunk.rollout is not None  # only a drained flight has none
-        yield to_pixels(video), chunk.rollout._replace(codec=decoder)
+    decoder, now, plan = rollout.codec, rollout, system.schedule.plan()
+    controls = controls_of(system, actions, telling and telling.script)
+    keep = 0 if telling is None or telling.on == "keep" else span(system)
+    newest = rollout.window[:, :0] if telling is None or telling.newest is None else telling.newest
+    frame = first_shown(system, rollout)
+    for number, stretch in enumerate(stretches(telling, frame, frames)):
+        if number and telling and controls:
+            now = said_anew(system, now, newest_of(newest, None, keep), controls, telling.script, frame)
+        for chunk in _streamed(system, plan, now, stretch, controls):
+            video, decoder = system.codec.decode(chunk.frames, decoder)
+            if not torch.isfinite(video).all():
+                raise UserError(f"the model broke at frame {frame}: values are not finite; use an earlier checkpoint")
+            assert chunk.rollout is not None  # only a drained flight has none
+            newest, now, frame = newest_of(newest, chunk.remembered, keep), chunk.rollout, frame + chunk.frames.shape[1]
+            yield to_pixels(video), now._replace(codec=decoder)
+
+
+def _streamed(system: System, plan: Plan, rollout: Rollout, frames: int, controls: Controls | None) -> Iterator[Chunk]:
+    """So many frames, 0 for none."""
+    if frames:
+        yield from stream(system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls)
+
+
+def first_shown(system: System, rollout: Rollout) -> int:
+    """The absolute frame that a rollout shows next."""
+    return int(rollout.state["at"][0]) + system.schedule.redo - rollout.pending.shape[1]
 
 
 def check_frames(frames: int) -> None:
@@ -257,17 +297,18 @@ def write_futures(
     facts: Mapping[str, Any],
     report: Callable[[Progress], None] | None = None,
     keep: list[np.ndarray] | None = None,
+    telling: Telling | None = None,
 ) -> Finished:
     """Stream `frames` frames into one mp4 per rollout of the batch, each with a JSON beside it.
 
     Ctrl-C lets the chunk under way finish: the videos are then whole and shorter. keep: a list that takes each chunk's frames
-    as well. Raises UserError when the videos cannot be written; nothing half-written stays behind.
+    as well. telling: as in `futures`. Raises UserError when the videos cannot be written; nothing half-written stays behind.
     """
     from unspool.data.writer import VideoWriter, write_sidecar
 
     size = picture_size(system)
     shown, begun, now = 0, time.perf_counter(), rollout
-    first = int(rollout.state["at"][0]) + system.schedule.redo - rollout.pending.shape[1]
+    first = first_shown(system, rollout)
     outs: list[VideoWriter] = []
     with Interrupt() as stop, ExitStack() as stack:
         homes = {path.parent.absolute() for path in paths}
@@ -277,7 +318,7 @@ def write_futures(
                 home.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 outs.append(stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)))
-            chunks = futures(system, rollout, frames)
+            chunks = futures(system, rollout, frames, telling=telling)
             while shown < frames and not stop:
                 pictures, now = next(chunks)
                 for out, video in zip(outs, pictures, strict=True):

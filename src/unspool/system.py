@@ -13,6 +13,7 @@ from unspool.codec import Codec
 from unspool.model.video import VideoModel
 from unspool.schedule import Staircase
 from unspool.solver import Solver
+from unspool.text import Text
 from unspool.types import Clip
 
 
@@ -56,6 +57,11 @@ class System:
     frames: int
     anchor: int = 0
     reach: int = 0
+
+    @property
+    def text(self) -> Text | None:
+        """What its prompts are made of, None where it hears none."""
+        return next((part for part in self.model.modules() if isinstance(part, Text)), None)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What a checkpoint holds: the model's parameters under their own names, the codec's behind `codec.`."""

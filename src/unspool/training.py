@@ -18,10 +18,13 @@ from unspool import config, encoding, hub, sampling, store
 from unspool.codec import CodecOptions
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
+from unspool.data.clips import Captioned
 from unspool.data.shards import Shards
 from unspool.errors import UserError
 from unspool.explain import check
+from unspool.prompts import Telling, frame_by_frame
 from unspool.system import System
+from unspool.text import CAPTIONS, vocabulary_of
 from unspool.train import loop
 from unspool.train.codec import SQUARE, TRAINING, CodecJob
 from unspool.train.job import Report, changes, conduct, find_checkpoint, held_out_of, refuse_a_run
@@ -135,18 +138,20 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     settings, options = job.settings, job.settings.train
     system = settings.build()
     warnings = check(system)
-    assert settings.data is not None
-    data = open_source(settings.data, sampling.picture_size(system)[0], "train", decoded, pad=options.pad)
+    named = settings.data
+    assert named is not None
+    data = open_source(named, sampling.picture_size(system)[0], "train", decoded, pad=options.pad)
     source = hub.find(job.init) if job.init else None
     if source is not None and settings.codec and source.config.get("codec"):
         raise UserError(f"{job.init} brings its own codec: leave --codec away")
+    job, system = _worded(job, system, data)
     begun = store.read_json(job.resume / "config.json") if job.resume else source and source.config
     system = encoding.choose(system, settings.codec, begun, data)
     if source is not None:
         loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
         loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
-    held_out = held_out_of(settings.data, system, sampling.picture_size(system)[0], "seen", options.pad, decoded)
+    held_out = held_out_of(named, system, sampling.picture_size(system)[0], "seen", options.pad, decoded)
     if isinstance(held_out, str):
         warnings.append(held_out)
     encoding.check_codec(system, data)
@@ -155,9 +160,9 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     if isinstance(data, Shards):
         warnings += too_little(data.frames, system)
     _check_actions(system, data)
-    description = describe(settings.data, data, system, options.seed)
+    description = describe(named, data, system, options.seed)
     if job.resume is not None and _data_before(job.out) not in (None, description["sha256"]):
-        warnings.append(f"{settings.data} is not what this run was trained on before: other clips come from it now")
+        warnings.append(f"{named} is not what this run was trained on before: other clips come from it now")
     cost = flops_per_clip(system, options.batch).total * options.batch
     return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
 
@@ -229,7 +234,8 @@ def steps_within(job: Job, seconds: float) -> int:
 @torch.no_grad()
 def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int = 3) -> None:
     """A contact sheet: what the model makes of the first frames of a held-out clip, four times as long as its training clips,
-    below what really followed. There is none of a model that takes actions, nor where Pillow is missing."""
+    below what really followed, under the captions of that. There is none of a model that takes actions, nor where Pillow is
+    missing."""
     if system.model.controls:
         return
     from unspool.evaluate.pages.sheet import contact_sheet
@@ -241,16 +247,32 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
         return
     first, frames, known = np.zeros(1, dtype=np.int64), 4 * system.frames, sampling.context_frames(system)
     try:
-        clip = source(first, known + frames).frames[0]
+        clips = source(first, known + frames)
     except UserError:  # its videos are short
-        clip = source(first, system.frames).frames[0]
+        clips = source(first, system.frames)
+    clip, said = clips.frames[0], None if clips.text is None else clips.text[0]
     if clip.dtype != np.uint8:
         clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float(), {})[0])[0]
-    rollout = sampling.start(system, clip[:known], seeds, 0)
-    made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - known)], 1)
+    telling = None if system.text is None or said is None else Telling(frame_by_frame(system.text, said.tolist()))
+    rollout = sampling.start(system, clip[:known], seeds, 0, script=telling and telling.script)
+    made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - known, telling=telling)], 1)
     rows = {"real": clip[known:]} | {f"seed {k}": video for k, video in enumerate(made)}
     picture = contact_sheet(rows, clip[:known], float(getattr(source, "fps", 30)))
     store.write_aside(path, lambda aside: picture.save(aside, format="png"))
+
+
+def _worded(job: Job, system: System, data: ClipSource) -> tuple[Job, System]:
+    """The job with the vocabulary of the data where it says `captions`, and its system. Raises UserError where the data says
+    nothing, or what the model does not know."""
+    if system.text is None:
+        return job, system
+    captions = list(data.wording()) if isinstance(data, Captioned) else []
+    if job.settings.arguments["text"] != CAPTIONS:
+        system.text.encode(captions)
+        return job, system
+    arguments = {**job.settings.arguments, "text": vocabulary_of(captions)}
+    job = replace(job, settings=replace(job.settings, arguments=arguments))
+    return job, job.settings.build()
 
 
 def _check_actions(system: System, data: ClipSource) -> None:

@@ -34,7 +34,8 @@ class Cond(NamedTuple):
 
     emb: (B, F, D) level and control of each frame. grid: rows and columns of one frame's tokens. order: block index of each
     of the F frames; in one flight frame i sees frame j iff order[j] <= order[i]. first: position of frame 0 relative to the
-    first frame that is not in the state yet. present: (B, F) bool, frames that exist, or None for all.
+    first frame that is not in the state yet. present: (B, F) bool, frames that exist, or None for all. text: (B, F, L, D), what
+    is said of each frame as L tokens, or None where the model hears nothing.
     """
 
     emb: Tensor
@@ -42,6 +43,7 @@ class Cond(NamedTuple):
     order: tuple[int, ...]
     first: int = 0
     present: Tensor | None = None
+    text: Tensor | None = None
 
 
 class Known(NamedTuple):
@@ -55,9 +57,9 @@ class Known(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float or None; first: (B, A, C, H, W),
-    the frames that their videos began with, some time before, or None where the clips are the beginning; valid: (B, T) bool,
-    the frames that count, or None for all."""
+    """A batch of training clips. frames: (B, T, C, H, W) in [-1, 1]; control: (B, T, K) float, actions and behind them prompts,
+    or None; first: (B, A, C, H, W), the frames that their videos began with, some time before, or None where the clips are the
+    beginning; valid: (B, T) bool, the frames that count, or None for all."""
 
     frames: Video
     control: Tensor | None = None

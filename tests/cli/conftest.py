@@ -89,6 +89,23 @@ def trained(unspool: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def refused(unspool, tmp_path: Path) -> Callable[..., str]:
+    """refused(*argv) -> the one line; whatever the command was to write is not there afterwards."""
+
+    def run(*argv: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        done = unspool(*argv, cwd=tmp_path)
+        assert done.code == 2, (done.code, done.out, done.err)
+        lines = [line for line in done.err.splitlines() if line]
+        assert len(lines) == 1 and lines[0].startswith("unspool: "), done.err
+        assert sorted(tmp_path.rglob("*")) == before
+        assert done.out == ""
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """start("sample", ...) -> a process of its own, to be killed; none outlives its test."""
     begun: list[subprocess.Popen[str]] = []

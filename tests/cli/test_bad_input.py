@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -19,23 +19,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unspool.data.writer import VideoWriter
-
-
-@pytest.fixture
-def refused(unspool, tmp_path: Path) -> Callable[..., str]:
-    """refused(*argv) -> the one line; whatever the command was to write is not there afterwards."""
-
-    def run(*argv: object) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        done = unspool(*argv, cwd=tmp_path)
-        assert done.code == 2, (done.code, done.out, done.err)
-        lines = [line for line in done.err.splitlines() if line]
-        assert len(lines) == 1 and lines[0].startswith("unspool: "), done.err
-        assert sorted(tmp_path.rglob("*")) == before
-        assert done.out == ""
-        return lines[0]
-
-    return run
 
 
 def write(path: Path, frames: int = 6, size: tuple[int, int] = (48, 64)) -> Path:

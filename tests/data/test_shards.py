@@ -63,7 +63,7 @@ def test_clips_carry_what_was_recorded(recording: Path, shards: Path) -> None:
     assert clips.actions is not None and clips.poses is not None and clips.text is not None and clips.valid is None
     for frames, actions, poses, text in zip(clips.frames, clips.actions, clips.poses, clips.text, strict=True):
         number, at = int(poses[0, 1]), poses[:, 0].astype(int)
-        assert number != 5 and text == f"episode {number}"
+        assert number != 5 and (text == f"episode {number}").all() and len(text) == 9
         assert at[0] <= at[1] and np.array_equal(at[1:], at[1] + np.arange(8))
         assert np.array_equal(frames, read_video(recording / f"{number}.mp4")[at])
         led = np.where(at[:, None] > 0, np.eye(3)[(at - 1) % 3], 0)

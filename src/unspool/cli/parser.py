@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def rollout_settings(parser: Parser) -> None:
-    """--rollout.lag, .steps, .chunks, .solver, .shift, .guidance."""
+    """--rollout.lag, .steps, .chunks, .solver, .shift, .guidance, .prompt-guidance."""
     from unspool.config import RolloutOptions, signature
 
     parser.settings("settings of the rollout", signature(RolloutOptions, "rollout."))
@@ -85,4 +85,5 @@ def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "|".join(map(str, get_args(kind)))
     inner = [_metavar(part) for part in get_args(kind) if part is not type(None)]
-    return "|".join(inner) or {"int": "N", "float": "X", "bool": "true|false"}.get(getattr(kind, "__name__", ""), "VALUE")
+    shown = {"int": "N", "float": "X", "bool": "true|false"}
+    return "|".join(dict.fromkeys(inner)) or shown.get(getattr(kind, "__name__", ""), "VALUE")

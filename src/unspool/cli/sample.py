@@ -22,6 +22,8 @@ EXAMPLES = (
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out faster --rollout.lag 1/2 --rollout.solver midpoint",
     "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
+    'unspool sample runs/told --prompt "red kicks, blue falls" --frames 1440 --out told',
+    'unspool sample runs/told --prompt "red waits, blue jabs" --prompt "10s: red falls, blue taunts" --frames 600 --out told',
 )
 
 
@@ -37,6 +39,11 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
     parser.add_argument("--seeds", type=int, default=None, metavar="K", help="futures to make, one video each [1]")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="of the first future; the next have S + 1, ... [0]")
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="what is to be seen; once more, '10s: TEXT', what is from then on"
+    )
+    past = "what a new prompt does to what is remembered: leave it, or write it anew [keep]"
+    parser.add_argument("--on-prompt", choices=("keep", "recache"), help=past)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for future-1.mp4, ...")
     parser.add_argument("--upscale", type=int, default=1, metavar="N", help="enlarge the videos by a whole factor [1]")
     parser.add_argument("--recipe", metavar="RECIPE", help="another recipe over the same weights")
@@ -67,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     facts = {
         "model": options.model, "config_hash": checkpoint.digest, "checkpoint": checkpoint.folder.resolve().name,
         "recipe": options.recipe or checkpoint.config["recipe"], "context": notes["context"],
-        "rollout": json.loads(notes["rollout"]),
+        "rollout": json.loads(notes["rollout"]), **begun.told,
     }  # fmt: skip
     fps = float(notes["fps"])
     with Bar("frames", options.frames) as bar:
@@ -76,8 +83,9 @@ def run(options: argparse.Namespace) -> None:
             bar(at.frames, figures_of(at, fps))
 
         done = sampling.write_futures(
-            system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts, report=report
-        )
+            system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts, report=report,
+            telling=begun.telling,
+        )  # fmt: skip
     if options.rollout_out:
         save_rollout(options.rollout_out, done.rollout, system.model, notes)
     if done.interrupted:
@@ -105,6 +113,8 @@ class _Begun(NamedTuple):
     system: Any
     rollout: Any
     notes: dict[str, str]
+    telling: Any
+    told: dict[str, Any]
 
 
 def _begin(options: argparse.Namespace, system: Any, fps: float | None) -> _Begun:
@@ -120,7 +130,9 @@ def _begin(options: argparse.Namespace, system: Any, fps: float | None) -> _Begu
         system = config.rollout_options(given).apply(system)
         saved = load_rollout(options.rollout_in, system.model)
         notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
-        return _Begun(system, saved.rollout, notes)
+        first = sampling.first_shown(system, saved.rollout)
+        telling, told = _told(options, system, notes, first, None)
+        return _Begun(system, saved.rollout, notes, telling, told)
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)
@@ -128,8 +140,32 @@ def _begin(options: argparse.Namespace, system: Any, fps: float | None) -> _Begu
     if options.context is not None:
         chosen = {"split": options.split, "clip": options.clip, "fps": fps}
         context = sampling.context_of(options.context, system, options.context_frames, **chosen)
-    rollout = sampling.start(system, context.frames, 1 if options.seeds is None else options.seeds, options.seed or 0)
-    return _Begun(system, rollout, {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)})
+    notes = {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)}
+    telling, told = _told(options, system, notes, len(context.frames), context.frames)
+    seeds = 1 if options.seeds is None else options.seeds
+    rollout = sampling.start(system, context.frames, seeds, options.seed or 0, script=telling and telling.script)
+    return _Begun(system, rollout, notes, telling, told)
+
+
+def _told(
+    options: argparse.Namespace, system: Any, notes: dict[str, str], first: int, context: Any
+) -> tuple[Any, dict[str, Any]]:
+    """What is said of the frames from absolute frame `first` on, and how a JSON tells of it; nothing where nothing is said. The
+    last prompt goes into the notes: a rollout that is gone on with hears it until another one begins."""
+    from unspool import prompts, sampling
+
+    heard = [notes["prompt"]] if notes.get("prompt") else []
+    given = prompts.read_prompts(options.prompt or heard)
+    if not given:
+        return None, {}
+    script = prompts.script_of(system.text, given, float(notes["fps"]), first, options.frames)
+    if heard and options.prompt:  # what was said before the new prompt began
+        script = prompts.behind(script, system.text, heard[0])
+    notes["prompt"] = given[-1].words
+    seeds = 1 if options.seeds is None else options.seeds
+    newest = None if context is None else sampling.latents_of(system, context, seeds)[:, : len(context) - system.schedule.redo]
+    on: prompts.OnPrompt = options.on_prompt or "keep"
+    return prompts.Telling(script, on, newest), {"prompts": prompts.sentences(given), "on_prompt": on}
 
 
 def _refuse_clashes(options: argparse.Namespace) -> None:
@@ -139,6 +175,10 @@ def _refuse_clashes(options: argparse.Namespace) -> None:
 
     check_frames(options.frames)
     begun = [options.context is not None, options.rollout_in is not None, options.context_frames == 0]
+    if options.prompt and not any(begun):
+        begun[2] = True  # words are enough to begin with
+    if options.on_prompt and not options.prompt:
+        raise UserError("--on-prompt says what a new prompt does to the past: give --prompt as well, or leave it away")
     if sum(begun) != 1:
         raise UserError("give --context to begin with, --rollout-in to go on from, or --context-frames 0: one of them")
     if options.rollout_in and (options.seeds is not None or options.seed is not None):

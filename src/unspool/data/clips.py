@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,19 +20,29 @@ class Clips(NamedTuple):
 
     frames: (B, A + T, H, W, 3) uint8 pixels, or (B, A + T, C, H, W) float16 latents. actions: (B, A + T, K) float32, what led
     to each frame (one-hot for discrete actions; their mean where frames were left out), 0 where an episode begins. poses:
-    (B, A + T, P) float32, NaN where unknown. text: a caption or None for each. valid: (B, A + T) bool, False for frames that
-    only fill up a short episode. None: the source has none of it; for `valid`, that all are.
+    (B, A + T, P) float32, NaN where unknown. text: (B, A + T) strings, the caption of each frame, "" where there is none; one
+    of a whole episode is said of each of its frames. valid: (B, A + T) bool, False for frames that only fill up a short
+    episode. None: the source has none of it; for `valid`, that all are.
     """
 
     frames: np.ndarray
     actions: np.ndarray | None = None
     poses: np.ndarray | None = None
-    text: tuple[str | None, ...] | None = None
+    text: np.ndarray | None = None
     valid: np.ndarray | None = None
 
     def rows(self, rows: slice) -> Clips:
         """Some of the batch."""
         return Clips(*(None if leaf is None else leaf[rows] for leaf in self))  # type: ignore[arg-type]
+
+
+@runtime_checkable
+class Captioned(Protocol):
+    """A source whose clips have text."""
+
+    def wording(self) -> Iterable[str]:
+        """Captions that hold every word that its clips can say, one of the longest among them; none where it says nothing."""
+        ...
 
 
 class ClipSource(Protocol):

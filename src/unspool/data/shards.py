@@ -232,15 +232,19 @@ class Shards:
         members, starts = self.where(indices, frames, seed=seed)
         rows = self._columns(members, starts, frames, anchor, gaps(indices, seed, reach))
         chosen = [self.episodes[m] for m in members]
-        said = tuple(member.text for member in chosen)
+        said = np.array([member.text or "" for member in chosen])[:, None]
         valid = rows < self._lengths[members][:, None]
         return Clips(
             self._gather("frames", chosen, rows),
             self._gather("actions", chosen, rows) if self.manifest.actions else None,
             self._gather("poses", chosen, rows) if self.manifest.poses else None,
-            said if any(said) else None,
+            said.repeat(rows.shape[1], 1) if said.any() else None,
             None if valid.all() else valid,
         )
+
+    def wording(self) -> set[str]:
+        """See `Captioned`."""
+        return {member.text for member in self.episodes if member.text}
 
     def stretch(self, episode: int, first: int, frames: int, track: str = "frames") -> np.ndarray:
         """Up to `frames` frames of an episode from frame `first` on, by its number; or of its `actions` or `poses`."""

@@ -122,4 +122,4 @@ def memories(model: VideoModel) -> list[Memory]:
 
 
 def _only_windows(model: VideoTransformer) -> bool:
-    return all(isinstance(memory, Window) for memory in memories(model))
+    return all(isinstance(memory, Window) or not memory.keeps for memory in memories(model))

@@ -6,6 +6,7 @@ from unspool.memory.full import Full
 from unspool.memory.gist import Gist, Map
 from unspool.memory.latents import Latents, noised
 from unspool.memory.lstm import LSTM
+from unspool.memory.prompt import Prompt
 from unspool.memory.window import Window
 
-__all__ = ["LSTM", "Delayed", "Full", "Gist", "Latents", "Map", "Memory", "Window", "noised"]
+__all__ = ["LSTM", "Delayed", "Full", "Gist", "Latents", "Map", "Memory", "Prompt", "Window", "noised"]

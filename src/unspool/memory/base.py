@@ -49,9 +49,9 @@ class Memory(nn.Module, ABC):
         """Write all clean frames and read every group g from the state after `starts[g]` of them.
 
         The obvious loop over `write` and `read`; a faster one must equal it. noisy (B, G, F, N, D), noisy_cond.emb
-        (B, G, F, D), noisy_cond.present (B, G, F) or None. state None is the empty one, known to be so without looking.
-        Returns clean (B, T, N, D), noisy (B, G, F, N, D) and the state after the last clean frame. asked: False where nobody
-        asks what the clean frames see, as in the last memory of a model: then clean comes back as it was.
+        (B, G, F, D), noisy_cond.present (B, G, F) and text (B, G, F, L, D) or None. state None is the empty one, known to be
+        so without looking. Returns clean (B, T, N, D), noisy (B, G, F, N, D) and the state after the last clean frame. asked:
+        False where nobody asks what the clean frames see, as in the last memory of a model: then clean comes back as it was.
         """
         if state is None:
             state = self.start(len(noisy), grid=noisy_cond.grid, device=noisy.device, dtype=noisy.dtype)
@@ -73,7 +73,9 @@ class Memory(nn.Module, ABC):
                 done = starts[g]
             view = self.prepare(state, noisy_cond.grid)
             present = None if noisy_cond.present is None else noisy_cond.present[:, g]
-            reads[g] = self.read(noisy[:, g], view, noisy_cond._replace(emb=noisy_cond.emb[:, g], present=present))
+            text = None if noisy_cond.text is None else noisy_cond.text[:, g]
+            told = noisy_cond._replace(emb=noisy_cond.emb[:, g], present=present, text=text)
+            reads[g] = self.read(noisy[:, g], view, told)
         if done < clean.shape[1]:
             state = take(state, done, clean.shape[1])
         noisy_out = torch.stack([reads[g] for g in range(len(starts))], 1)
@@ -83,4 +85,5 @@ class Memory(nn.Module, ABC):
 def part(cond: Cond, first: int, last: int) -> Cond:
     """The columns first .. last - 1 of a Cond of clean frames."""
     present = None if cond.present is None else cond.present[:, first:last]
-    return cond._replace(emb=cond.emb[:, first:last], order=cond.order[first:last], present=present)
+    text = None if cond.text is None else cond.text[:, first:last]
+    return cond._replace(emb=cond.emb[:, first:last], order=cond.order[first:last], present=present, text=text)

@@ -15,6 +15,7 @@ from unspool.context import Cached, Context, Local
 from unspool.errors import UserError
 from unspool.memory.base import Memory
 from unspool.model.video import Reader, VideoModel
+from unspool.text import Text
 from unspool.types import Cond, Known, Levels, State, Tokens, Video
 
 Predict = Literal["velocity", "clean", "change", "masked"]
@@ -38,6 +39,8 @@ class Block(nn.Module):
     def __init__(self, width: int, memories: Sequence[Memory], mlp: float = 4) -> None:
         super().__init__()
         self.memories = nn.ModuleList(memories)  # type: ignore[assignment]
+        self.last = max((i for i, memory in enumerate(memories) if memory.keeps), default=len(memories) - 1)
+        """The last memory that keeps something, or simply the last: what it makes of clean frames, nobody behind it keeps."""
         self.keeps = any(memory.keeps for memory in memories)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
@@ -53,14 +56,12 @@ class Block(nn.Module):
 
     def commit(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> State:
         """The states that `write` returns: what the frames become is not computed further than these need."""
-        after, parts, last = {}, self._parts(mods), len(self.memories) - 1
-        for i, memory in enumerate(self.memories):
-            entered = self._enter(x, parts[i])
-            if i == last:
-                after[str(i)] = memory.commit(entered, states[str(i)], cond)
-            else:
-                out, after[str(i)] = memory.write(entered, states[str(i)], cond)
-                x = self._leave(x, out, parts[i])
+        after, parts = dict(states), self._parts(mods)
+        for i, memory in enumerate(self.memories[: self.last]):
+            out, after[str(i)] = memory.write(self._enter(x, parts[i]), states[str(i)], cond)
+            x = self._leave(x, out, parts[i])
+        last = str(self.last)
+        after[last] = self.memories[self.last].commit(self._enter(x, parts[self.last]), states[last], cond)
         return after
 
     def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
@@ -81,11 +82,11 @@ class Block(nn.Module):
         conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor], asked: bool,
     ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         """asked: False in the last block that keeps something: what clean frames become is not computed further than needed."""
-        after, (of_clean, of_noisy), last = {}, (self._parts(m) for m in mods), len(self.memories) - 1
+        after, (of_clean, of_noisy) = {}, (self._parts(m) for m in mods)
         for i, memory in enumerate(self.memories):
             state = None if states is None else states[str(i)]
             entered = self._enter(clean, of_clean[i]), self._enter(noisy, of_noisy[i])
-            wanted = asked or i < last
+            wanted = asked or i < self.last
             clean_out, noisy_out, after[str(i)] = memory.scan(*entered, starts, state, *conds, asked=wanted)
             clean = self._leave(clean, clean_out, of_clean[i]) if wanted else clean
             noisy = self._leave(noisy, noisy_out, of_noisy[i])
@@ -115,7 +116,8 @@ class VideoTransformer(VideoModel):
     are known already. predict: what the last layer gives: the velocity, the clean frame, its change since the newest clean
     frame (the last known one of `local`, else a channel of the context `Channels`), or new content and a mask that says where
     that frame is copied instead (as in video prediction, 1605.07157, 1609.02612); the model returns velocities all the same.
-    controls: features of an action per frame, 0 for none. mlp: widths of the model inside each block's MLP.
+    controls: features of an action per frame, 0 for none. mlp: widths of the model inside each block's MLP. text: what prompts
+    are made of, None for a model that hears none; then each block's `memories` should hold a `Prompt`.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class VideoTransformer(VideoModel):
         predict: Predict = "clean",
         controls: int = 0,
         mlp: float = 4,
+        text: Text | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.patch, self.chunk = shape, patch, chunk
@@ -149,6 +152,8 @@ class VideoTransformer(VideoModel):
         self.level = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.controls = controls
         self.control = nn.Linear(controls, width, bias=False) if controls else None
+        self.text = text
+        self.prompts = text.numbers if text else 0
         self.keeping = max((b + 1 for b, block in enumerate(self.blocks) if block.keeps), default=0)
         """Blocks that clean frames must pass: behind the last that keeps something nobody looks at them."""
         self.parts = max(len(held) for held in memories) + 1
@@ -189,7 +194,7 @@ class VideoTransformer(VideoModel):
             return after
         level = clean.new_zeros(clean.shape[:2]) if level is None else level
         emb, mods, _ = self._embed(level, control)
-        cond = Cond(emb, self.grid, tuple(range(frames)))
+        cond = Cond(emb, self.grid, tuple(range(frames)), text=self._said(level, control))
         beside = self.context.channels(state["context"], clean)
         x = self._patches(clean, self._beside(None if beside is None else beside[:, :-1], None, clean))
         blocks, last = dict(state["blocks"]), self.keeping - 1
@@ -201,6 +206,10 @@ class VideoTransformer(VideoModel):
     def anchored(self, first: Video, state: State) -> State:
         return {**state, "context": self.context.anchored(first, state["context"])}
 
+    def recached(self, newest: Video, state: State, *, control: Tensor | None = None) -> State:
+        after = super().recached(newest, state, control=control)
+        return {**after, "context": state["context"]}  # frames as they are, however old: no control is in them
+
     def reader(self, state: State, known: Known | None = None) -> Reader:
         views = [block.prepare(state["blocks"][str(b)], self.grid) for b, block in enumerate(self.blocks)]
         past = self.context.channels(state["context"])
@@ -210,7 +219,7 @@ class VideoTransformer(VideoModel):
             if control is not None and ahead:
                 control = torch.cat([control.new_zeros(len(control), ahead, control.shape[2]), control], 1)
             emb, mods, last = self._embed(levels, control)
-            cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists)
+            cond = Cond(emb, self.grid, self.order(x.shape[1]), -ahead, exists, self._said(levels, control))
             beside = self._beside(past, known, noisy)
             tokens = self._patches(noisy, beside)
             for block, view in zip(self.blocks, views, strict=True):
@@ -251,14 +260,15 @@ class VideoTransformer(VideoModel):
             columns = torch.tensor(starts, device=x.device)[:, None] + torch.arange(x.shape[2], device=x.device)
             clean_control, noisy_control = control[:, : clean.shape[1]], control[:, columns]
         emb, mods, last = self._embed(level, noisy_control)
-        cond = Cond(emb, self.grid, self.order(x.shape[2]), present=present)
+        cond = Cond(emb, self.grid, self.order(x.shape[2]), present=present, text=self._said(level, noisy_control))
         local = self.context.channels(state["context"], clean)
         past = None if local is None else local[:, list(starts), None]
         tokens, blocks = self._patches(x, self._beside(past, known, x)), dict(state["blocks"])
         if self.keeping:
             context_level = clean.new_zeros(clean.shape[:2]) if context_level is None else context_level
             clean_emb, clean_mods, _ = self._embed(context_level, clean_control)
-            conds = Cond(clean_emb, self.grid, tuple(range(clean.shape[1]))), cond
+            said = self._said(context_level, clean_control)
+            conds = Cond(clean_emb, self.grid, tuple(range(clean.shape[1])), text=said), cond
             kept = self._patches(clean, self._beside(None if local is None else local[:, :-1], None, clean))
             for b, block in enumerate(self.blocks[: self.keeping]):
                 states = None if fresh else blocks[str(b)]
@@ -272,7 +282,9 @@ class VideoTransformer(VideoModel):
     def _apart(self, groups: Tokens, cond: Cond, mods: Tensor) -> Tokens:
         """The blocks that keep nothing: no group depends on another, they are flights of one large batch."""
         present = None if cond.present is None else cond.present.flatten(0, 1)
-        x, mods, cond = groups.flatten(0, 1), mods.flatten(0, 1), cond._replace(emb=cond.emb.flatten(0, 1), present=present)
+        text = None if cond.text is None else cond.text.flatten(0, 1)
+        cond = cond._replace(emb=cond.emb.flatten(0, 1), present=present, text=text)
+        x, mods = groups.flatten(0, 1), mods.flatten(0, 1)
         for block in self.blocks[self.keeping :]:
             nothing = block.start(len(x), grid=self.grid, device=x.device, dtype=x.dtype)
             x = block.read(x, block.prepare(nothing, self.grid), cond, mods)
@@ -302,13 +314,22 @@ class VideoTransformer(VideoModel):
         """emb (..., D); mods (..., parts, 3, D) for the blocks; last (..., 2, D) for the output layer."""
         emb = self.level(_sinusoids(level * 1000).to(self.enter.weight.dtype))
         if control is not None:
-            if self.control is None:
+            if not self.controls + self.prompts:
                 raise UserError("this model was built without controls; give it controls, the number of features of an action")
-            emb = emb + self.control(control.to(emb))
+            if self.control is not None:
+                emb = emb + self.control(control[..., : self.controls].to(emb))
         mods = self.modulation(nn.functional.silu(emb))
         width = emb.shape[-1]
         blocks, last = mods.split([3 * self.parts * width, 2 * width], -1)
         return emb, blocks.unflatten(-1, (self.parts, 3, width)), last.unflatten(-1, (2, width))
+
+    def _said(self, level: Levels, control: Tensor | None) -> Tensor | None:
+        """(..., L, D): what is said of frames with these levels (...,), nothing where no control is told; None in a model that
+        hears nothing."""
+        if self.text is None:
+            return None
+        told = level.new_zeros(*level.shape, self.prompts) if control is None else control[..., self.controls :]
+        return self.text(told)
 
     def _beside(self, past: Video | None, known: Known | None, frames: Video) -> Video | None:
         """What is channels beside these frames (..., F, C, H, W): of what came before, and of what is known of the flight."""

@@ -11,7 +11,7 @@ from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.model.dit import VideoTransformer
 from unspool.model.video import Reader, VideoModel
-from unspool.model.wrapper import RESERVED, Wrapper, own_part
+from unspool.model.wrapper import RESERVED, Wrapper, inner_state, own_part
 from unspool.noise import FrameNoise
 from unspool.types import Known, Levels, State, Video
 
@@ -25,6 +25,8 @@ class Guided(Wrapper):
     hidden past is a second state, written as the rollout goes on. Raises UserError for a model whose past does not enter
     through memories alone: no other is told the noise on it.
     """
+
+    weight: float
 
     def __init__(self, model: VideoModel, blend: Blend, weight: float, hidden: float = 1.0) -> None:
         super().__init__(model)
@@ -47,9 +49,9 @@ class Guided(Wrapper):
             return state
         noise = FrameNoise(self.shape)(state["seed"], state["at"], clean.shape[1], 2).to(clean)
         hidden = clean.new_full(clean.shape[:2], self.hidden)
-        shown = self.model.remember(clean, _inner(state, "with"), level=level, control=control)
+        shown = self.model.remember(clean, inner_state(state, "with"), level=level, control=control)
         dark = self.model.remember(
-            self.blend.blend(clean, noise, hidden), _inner(state, "without"), level=hidden, control=control
+            self.blend.blend(clean, noise, hidden), inner_state(state, "without"), level=hidden, control=control
         )
         return {**{name: shown[name] for name in RESERVED}, "with": own_part(shown), "without": own_part(dark)}
 
@@ -58,14 +60,10 @@ class Guided(Wrapper):
 
     def reader(self, state: State, known: Known | None = None) -> Reader:
         told = () if known is None else (known,)
-        shown, dark = (self.model.reader(_inner(state, name), *told) for name in ("with", "without"))
+        shown, dark = (self.model.reader(inner_state(state, name), *told) for name in ("with", "without"))
 
         def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
             without = dark(x, level, present=present, control=control)
             return without + self.weight * (shown(x, level, present=present, control=control) - without)
 
         return answer
-
-
-def _inner(state: State, name: str) -> State:
-    return {**state[name], **{key: state[key] for key in RESERVED}}

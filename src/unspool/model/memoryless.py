@@ -32,14 +32,15 @@ class Memoryless(VideoModel):
         super().__init__()
         if keep < 1:
             raise UserError(f"a memoryless model keeps at least 1 frame, not {keep}")
-        self.model, self.keep, self.shape, self.controls = model, keep, model.shape, model.controls
+        self.model, self.keep, self.shape = model, keep, model.shape
+        self.controls, self.prompts = model.controls, model.prompts
 
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
         inner = self.model.start(batch, seed=seed, device=device, dtype=dtype)
         recent = {
             "frames": torch.zeros(batch, self.keep, *self.shape, device=device, dtype=dtype),
             "level": torch.zeros(batch, self.keep, device=device, dtype=dtype),
-            "control": torch.zeros(batch, self.keep, self.controls, device=device, dtype=dtype),
+            "control": torch.zeros(batch, self.keep, self.controls + self.prompts, device=device, dtype=dtype),
             "count": torch.zeros(batch, device=device, dtype=torch.int64),
         }
         return {"at": inner["at"], "seed": inner["seed"], "recent": recent, "inner": own_part(inner)}
@@ -50,7 +51,7 @@ class Memoryless(VideoModel):
             return state
         recent = state["recent"]
         level = clean.new_zeros(clean.shape[:2]) if level is None else level
-        control = clean.new_zeros(*clean.shape[:2], self.controls) if control is None else control
+        control = clean.new_zeros(*clean.shape[:2], self.controls + self.prompts) if control is None else control
         new = {"frames": clean, "level": level, "control": control}
         rolled = {name: torch.cat([recent[name], leaf.to(recent[name])], 1)[:, frames:] for name, leaf in new.items()}
         rolled["count"] = (recent["count"] + frames).clamp(max=self.keep)
@@ -75,7 +76,7 @@ class Memoryless(VideoModel):
             frames, level, control = (state["recent"][name][rows, -held:] for name in ("frames", "level", "control"))
             empty = self.model.start(len(rows), seed=state["seed"][rows], device=frames.device, dtype=frames.dtype)
             begun = {**empty, "at": state["at"][rows] - held}
-            told = control if self.controls else None
+            told = control if self.controls + self.prompts else None
             made = own_part(self.model.remember(frames, begun, level=level, control=told))
             inner = made if len(rows) == len(count) else _put(inner, rows, made, len(count))
         return inner

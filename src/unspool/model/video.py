@@ -18,12 +18,13 @@ Reader = Callable[..., Video]
 class VideoModel(nn.Module, ABC):
     """`start` gives an empty state, `denoise` predicts velocities given a state, `remember` takes clean frames into it.
 
-    shape is (C, H, W) of one frame, controls the features of an action per frame, 0 for none. Column j of a flight is absolute
-    frame state["at"] + j.
+    shape is (C, H, W) of one frame; controls the features of an action per frame, prompts the numbers of what is said of it, 0
+    for none: a `control` holds the ones and behind them the others. Column j of a flight is absolute frame state["at"] + j.
     """
 
     shape: tuple[int, int, int]
     controls: int = 0
+    prompts: int = 0
 
     @abstractmethod
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
@@ -45,6 +46,12 @@ class VideoModel(nn.Module, ABC):
         """The state of a video that began with these frames (B, T, C, H, W) some time ago, nothing newer being known: what
         training starts from in the middle of a video. Without an anchor, and by default, that is the state as it was."""
         return state
+
+    def recached(self, newest: Video, state: State, *, control: Tensor | None = None) -> State:
+        """The state once all that was computed under a control is computed anew, under this one, of the newest frames alone
+        (B, T, C, H, W) that it took in; "at" stays. By default nothing else of the past is left."""
+        empty = self.start(len(newest), seed=state["seed"], device=newest.device, dtype=newest.dtype)
+        return self.remember(newest, {**empty, "at": state["at"] - newest.shape[1]}, control=control)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices between layers, for optimisers that treat them apart; none unless a model says which."""

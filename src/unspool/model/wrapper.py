@@ -21,7 +21,7 @@ class Wrapper(VideoModel, ABC):
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
-        self.model, self.shape, self.controls = model, model.shape, model.controls
+        self.model, self.shape, self.controls, self.prompts = model, model.shape, model.controls, model.prompts
 
     @abstractmethod
     def reader(self, state: State, known: Known | None = None) -> Reader: ...
@@ -60,3 +60,8 @@ class Wrapper(VideoModel, ABC):
 def own_part(state: State) -> State:
     """The inner model's own part of its state."""
     return {name: leaf for name, leaf in state.items() if name not in RESERVED}
+
+
+def inner_state(state: State, name: str) -> State:
+    """The state of one of several inner models, of which each has its own part under a name."""
+    return {**state[name], **{key: state[key] for key in RESERVED}}

@@ -17,7 +17,8 @@ or noise - v. corrective: the target holds the true overlap, though the model is
 rollouts that one more stage stands behind, 0 for none. gist: the global context, a memory of the whole past. unconditional:
 share of clips learned from nothing. own: chunks that the model makes itself, in training, before the last one it learns; 0 is
 teacher forcing. own_steps: of each of them. predict: what the network puts out. controls: features of an action per frame
-that the model is told, 0 for none; then the data must have as many.
+that the model is told, 0 for none; then the data must have as many. text: what prompts are made of: `captions` for the words
+of the data's captions, or the folder of a transformers encoder.
 """
 
 from unspool.recipes.alpha import alpha_context, alpha_context_published, lgc_vd

@@ -9,6 +9,7 @@ from unspool.recipes.backbone import SizeName, backbone
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System
+from unspool.text import Wording
 from unspool.train.objectives import DiffusionForcing, OwnErrors, Target, TeacherForcing
 from unspool.types import Count, Natural, Positive, Share
 
@@ -30,6 +31,7 @@ def chunk_by_chunk(
     reach: Natural = 0,
     predict: Predict = "change",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Chunks of frames denoised one after the other behind a rolling key/value cache.
 
@@ -39,7 +41,7 @@ def chunk_by_chunk(
     `window` frames where it keeps all keys, the told context noise, the level shift, the newest frame as
     a channel and the prediction of the change since it.
     """
-    model, codec = backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor, controls)
+    model, codec = backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor, controls, text=text)
     objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk, shift))
     schedule = Staircase(steps=steps, chunk=chunk)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
@@ -64,6 +66,7 @@ def frame_by_frame(
     own_steps: Count = 1,
     predict: Predict = "change",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """One frame at a time, each denoised in full before the next begins, trained on its own errors.
 
@@ -73,7 +76,7 @@ def frame_by_frame(
     learning behind a chunk of one's own; all reconstructed from descriptions. Ours: the first frame as an anchor, up to `reach`
     frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
-    model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls)
+    model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls, text=text)
     law = Independent(1, shift, least=least)
     objective = OwnErrors(1, 2, own, own_steps, law, loss) if own else TeacherForcing(1, 2, law=law, loss=loss)
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
@@ -95,13 +98,14 @@ def full_sequence(
     reach: Natural = 0,
     predict: Predict = "change",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """A whole flight of frames denoised together at one level, then the next flight behind it.
 
     Source: Video Diffusion Models (2204.03458), not read: one level for all frames, the baseline that every autoregressive
     method names, reconstructed. Ours: flights follow each other behind the cache, so that a video has no last frame.
     """
-    model, codec = backbone(size, resolution, patch, components, window, flight, predict, channels, anchor, controls)
+    model, codec = backbone(size, resolution, patch, components, window, flight, predict, channels, anchor, controls, text=text)
     objective = TeacherForcing(flight, 2, context_noise, law=Together())
     schedule = Staircase(steps=steps, lag=0, chunks=flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
@@ -124,6 +128,7 @@ def diffusion_forcing(
     reach: Natural = 0,
     predict: Predict = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Every frame of a clip at a level of its own, so that any lag may be chosen when it is used.
 
@@ -132,7 +137,7 @@ def diffusion_forcing(
     Source: Diffusion Forcing (2407.01392), reconstructed from descriptions: independent levels in training, a pyramid of
     levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
     """
-    model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls)
+    model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls, text=text)
     objective = DiffusionForcing(2, Independent(1, shift, clean))
     schedule = Staircase(steps=steps, lag=1 / flight)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)

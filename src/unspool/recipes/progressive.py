@@ -14,7 +14,8 @@ beginnings that are learned from nothing. opening: share of training windows of 
 training leaves without noise. window: frames that the key/value cache keeps. frames: of a training clip. context_noise: highest
 level of the noise on the history in training, told to the model. reweigh: how much less a frame counts in training behind noisy
 ones, 0 for not at all. predict: what the network puts out. controls: features of an action per frame that the model is told, 0
-for none; then the data must have as many.
+for none; then the data must have as many. text: what prompts are made of: `captions` for the words of the data's captions, or
+the folder of a transformers encoder.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from unspool.recipes.backbone import SizeName, backbone
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import System
+from unspool.text import Wording
 from unspool.train.objectives import ByContext, DiffusionForcing, TeacherForcing
 from unspool.train.windows import Windows
 from unspool.types import Count, Natural, Positive, Share
@@ -57,6 +59,7 @@ def progressive(
     bare: Share = 0.5,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """A window of chunks, each a little noisier than the one before, that moves up by one chunk in a few small steps.
 
@@ -67,7 +70,7 @@ def progressive(
     stages so that `steps` may change in use, the shares of partial windows, beginnings from nothing, clean prediction.
     """
     flight = chunk * chunks
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, before=kept * chunk)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, text, before=kept * chunk)
     grid = _grid(shift, resolution, patch, flight)
     law = Ramp(chunk, 0, jitter, partial / 2, partial / 2, grid=grid)
     schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=grid, grow=True)
@@ -88,6 +91,7 @@ def progressive_free(
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """The rollout of `progressive` on a model that never learned it: one level for all frames, but for those given clean.
 
@@ -97,7 +101,7 @@ def progressive_free(
     Ours: the base model, whose masks give any chunk clean, after the masks of Open-Sora, reconstructed from a description.
     """
     flight = chunk * chunks
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, before=chunk)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, text, before=chunk)
     schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=_grid(shift, resolution, patch, flight), grow=True)
     objective = DiffusionForcing(0, Together(chunk, clean))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, flight + chunk)
@@ -115,6 +119,7 @@ def rolling(
     opening: Share = 0.2,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """A window of frames from clean to noise that rolls on frame by frame; at the beginning all of it is noise.
 
@@ -122,7 +127,7 @@ def rolling(
     trained with some probability, clean frames stand in front. Reconstructed. Ours: the backbone, the mean squared error of the
     velocity without weights, and the share of beginnings.
     """
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + before, before=before)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + before, text, before=before)
     objective = Windows(before, Ramp(1, 0, 0.0, start=opening, ahead=True))
     schedule = Staircase(steps, 1, Fraction(1, flight))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, before + flight)
@@ -141,6 +146,7 @@ def ar_diffusion(
     reweigh: Share = 0.0,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Levels that never fall along the clip, drawn by counting paths, so that any lag from 0 to 1 may be chosen in use.
 
@@ -148,7 +154,7 @@ def ar_diffusion(
     prediction, attention to the past alone, one lag in use. Ours: a causal transformer behind a cache of `window` frames, two
     clean frames in front, and CARD's loss weights (`reweigh`), reconstructed from a description.
     """
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, 1, window=window)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, 1, text, window=window)
     objective = DiffusionForcing(2, NonDecreasing(), ByContext(reweigh) if reweigh else None)
     schedule = Staircase(steps, 1, Fraction(1, flight))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
@@ -168,6 +174,7 @@ def acdit(
     reweigh: Share = 0.0,
     predict: Output = "velocity",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Blocks one after the other, all of them learned in one pass over a clean and a noisy copy of the clip.
 
@@ -175,7 +182,7 @@ def acdit(
     clean frames are causal by frame, so that the cache does not depend on where blocks begin; it keeps `window` frames where
     ACDiT keeps all; velocity prediction; CARD's loss weights (`reweigh`), which count where the history is noisy.
     """
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk, window=window)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk, text, window=window)
     weigh = ByContext(reweigh) if reweigh else None
     objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), weigh=weigh)
     return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
@@ -194,13 +201,14 @@ def replace_noised(
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Clip by clip, each behind the last chunk of the one before, put back at every step with as much noise as the rest.
 
     Source: RW, replacement with noise, as PA-VDM (2410.08151, read) describes it. Ours: the base model, that of
     `progressive-free`, and one draw of noise for a chunk that is put back.
     """
-    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
+    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
     return _clip_by_clip(Renoised, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
 
 
@@ -217,13 +225,14 @@ def replace_clean(
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """Clip by clip, each behind the last chunk of the one before, put back clean at every step.
 
     Source: RN, replacement without noise, as PA-VDM (2410.08151, read) describes it. Ours: the base model, that of
     `progressive-free`, which is told that what is put back is clean.
     """
-    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1))
+    base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
     return _clip_by_clip(Replaced, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
 
 
@@ -239,6 +248,7 @@ def fifo(
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
+    text: Wording = None,
 ) -> System:
     """A queue of frames from clean to noise, several clips long, cut into clips for a model that never learned it.
 
@@ -248,19 +258,19 @@ def fifo(
     clip. Ours: the base model, that of `progressive-free`, and a queue that begins as noise.
     """
     clip = chunk * (chunks + 1)
-    model, codec = _backbone(size, resolution, patch, components, predict, controls, clip)
+    model, codec = _backbone(size, resolution, patch, components, predict, controls, clip, text)
     queue = partitions * clip
     schedule, task = Staircase(queue, 1, Fraction(1, queue)), DiffusionForcing(0, Together(chunk, clean))
     return System(Partitioned(model, clip), codec, model.blend, schedule, euler, task, clip)
 
 
 def _backbone(
-    size: SizeName, resolution: int, patch: int, components: int, predict: Output, controls: int, sight: int, *,
-    before: int = 0, window: int = 0,
+    size: SizeName, resolution: int, patch: int, components: int, predict: Output, controls: int, sight: int,
+    text: Wording, *, before: int = 0, window: int = 0,
 ) -> tuple[VideoTransformer, Codec]:  # fmt: skip
     """A model of flights in which `sight` frames see each other both ways, as do the `before` clean ones in front; a cache of
     `window` frames holds the past."""
-    return backbone(size, resolution, patch, components, window, sight, predict, 0, 0, controls, before=before)
+    return backbone(size, resolution, patch, components, window, sight, predict, 0, 0, controls, before=before, text=text)
 
 
 def _grid(shift: float, resolution: int, patch: int, flight: int) -> Shifted:

@@ -166,9 +166,9 @@ def state_can_be_forked(make: MakeMemory) -> None:
     seen = parts.read(memory, after, x, told)
     for i in range(3):
         row = slice(i, i + 1)
-        alone = memory.write(clean[row], one, cond._replace(emb=cond.emb[row]))[1]
+        alone = memory.write(clean[row], one, parts.chosen(cond, row))[1]
         assert_close(map_state(lambda leaf, row=row: leaf[row], after), alone, f"fork {i}")
-        assert_close(seen[row], parts.read(memory, alone, x[row], told._replace(emb=told.emb[row])), f"read of fork {i}")
+        assert_close(seen[row], parts.read(memory, alone, x[row], parts.chosen(told, row)), f"read of fork {i}")
 
 
 def slots_are_independent(make: MakeMemory) -> None:
@@ -185,9 +185,9 @@ def slots_are_independent(make: MakeMemory) -> None:
     noisy, noisy_cond = parts.noisy(7, 2, (0, 1), batch)
 
     def all_verbs(i: slice, state: State) -> State:
-        read = parts.read(memory, state, x[i], told._replace(emb=told.emb[i]))
-        seen, after = memory.write(y[i], state, cond._replace(emb=cond.emb[i]))
-        conds = cond._replace(emb=cond.emb[i]), noisy_cond._replace(emb=noisy_cond.emb[i])
+        read = parts.read(memory, state, x[i], parts.chosen(told, i))
+        seen, after = memory.write(y[i], state, parts.chosen(cond, i))
+        conds = parts.chosen(cond, i), parts.chosen(noisy_cond, i)
         a, b, end = memory.scan(y[i], noisy[i], (1, 3), state, *conds)
         return {"read": read, "written": seen, "after": after, "clean": a, "noisy": b, "end": end}
 

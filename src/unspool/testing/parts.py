@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from unspool.memory.base import Memory
 from unspool.testing.tools import draw, scale_weights
 from unspool.types import Cond, State, Tokens
 
-BATCH, WIDTH, GRID = 2, 32, (2, 3)
+BATCH, WIDTH, GRID, WORDS = 2, 32, (2, 3), 3
 
 
 def ready(make: Callable[[int], Memory], dtype: torch.dtype = torch.float64) -> Memory:
@@ -23,21 +24,31 @@ def start(memory: Memory, batch: int = BATCH, dtype: torch.dtype = torch.float64
 
 def clean(seed: int, frames: int, batch: int = BATCH, dtype: torch.dtype = torch.float64) -> tuple[Tokens, Cond]:
     x = draw(seed, 1, shape=(batch, frames, GRID[0] * GRID[1], WIDTH), dtype=dtype)
-    return x, Cond(draw(seed, 2, shape=(batch, frames, WIDTH), dtype=dtype), GRID, tuple(range(frames)))
+    emb = draw(seed, 2, shape=(batch, frames, WIDTH), dtype=dtype)
+    text = draw(seed, 5, shape=(batch, frames, WORDS, WIDTH), dtype=dtype)
+    return x, Cond(emb, GRID, tuple(range(frames)), text=text)
 
 
 def noisy(
     seed: int, groups: int, order: tuple[int, ...], batch: int = BATCH, dtype: torch.dtype = torch.float64
 ) -> tuple[Tokens, Cond]:
-    """x (B, G, F, N, D) and its Cond with emb (B, G, F, D)."""
+    """x (B, G, F, N, D) and its Cond with emb (B, G, F, D) and text (B, G, F, L, D)."""
     x = draw(seed, 3, shape=(batch, groups, len(order), GRID[0] * GRID[1], WIDTH), dtype=dtype)
-    return x, Cond(draw(seed, 4, shape=(batch, groups, len(order), WIDTH), dtype=dtype), GRID, order)
+    emb = draw(seed, 4, shape=(batch, groups, len(order), WIDTH), dtype=dtype)
+    text = draw(seed, 6, shape=(batch, groups, len(order), WORDS, WIDTH), dtype=dtype)
+    return x, Cond(emb, GRID, order, text=text)
 
 
 def flight(seed: int, order: tuple[int, ...] = (0, 0, 1), batch: int = BATCH) -> tuple[Tokens, Cond]:
-    """One group: x (B, F, N, D), emb (B, F, D)."""
+    """One group: x (B, F, N, D), emb (B, F, D), text (B, F, L, D)."""
     x, cond = noisy(seed, 1, order, batch)
-    return x[:, 0], cond._replace(emb=cond.emb[:, 0])
+    return x[:, 0], chosen(cond, (slice(None), 0))
+
+
+def chosen(cond: Cond, which: Any) -> Cond:
+    """A Cond of those slots, or groups, alone."""
+    text = None if cond.text is None else cond.text[which]
+    return cond._replace(emb=cond.emb[which], text=text)
 
 
 def read(memory: Memory, state: State, x: Tokens, cond: Cond) -> Tokens:

@@ -117,7 +117,8 @@ def control_of(system: System, actions: np.ndarray | None, videos: int, frames: 
         raise UserError(f"the model takes actions of shape {(videos, frames, wanted)}, one for each frame, not {actions.shape}")
     if not np.isfinite(actions).all():
         raise UserError("some actions are not finite: leave those videos out")
-    return torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(_device(system))
+    told = torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(_device(system))
+    return torch.nn.functional.pad(told, (0, system.model.prompts))  # nothing is said
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .captions import VERBS, vocabulary
+from .captions import VERBS, parse, vocabulary
 from .moves import MOVES
 from .skeleton import ANGLES, JOINTS, LIMITS
 from .splits import BACKGROUNDS, COLOURS, Combinations, Split
@@ -11,5 +11,5 @@ from .world import Duel
 
 __all__ = [
     "ANGLES", "BACKGROUNDS", "COLOURS", "JOINTS", "LIMITS", "MOVES", "VERBS",
-    "Combinations", "Duel", "DuelState", "Split", "Trajectory", "vocabulary",
+    "Combinations", "Duel", "DuelState", "Split", "Trajectory", "parse", "vocabulary",
 ]  # fmt: skip

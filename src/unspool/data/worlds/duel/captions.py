@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unspool.errors import UserError
+
 from .moves import MOVES
 from .splits import COLOURS
 from .state import Trajectory
@@ -26,6 +28,20 @@ def captions_of(trajectory: Trajectory) -> list[list[str]]:
         ]
         for palette, track in zip(trajectory.colours.tolist(), trajectory.move.tolist(), strict=True)
     ]
+
+
+def parse(caption: str) -> list[tuple[str, str]]:
+    """The inverse: (colour, name of the move) of each fighter. Raises UserError for what is no caption of `duel`."""
+    moves = {verb: move for move, verb in VERBS.items()}
+    said = [part.strip().partition(" ") for part in caption.lower().split(",")]
+    if odd := [" ".join(part) for part in said if part[0] not in COLOURS or part[2].strip() not in moves]:
+        raise UserError(f"{odd[0].strip()!r} says nothing of duel: name a colour and what it does, such as 'red kicks'")
+    return [(colour, moves[verb.strip()]) for colour, _, verb in said]
+
+
+def sentences(fighters: int) -> list[str]:
+    """Every colour with every verb, as of so many fighters alike: captions that hold all words, the longest among them."""
+    return [", ".join([f"{colour} {verb}"] * fighters) for colour in COLOURS for verb in _PHRASES]
 
 
 def vocabulary() -> list[str]:

@@ -25,7 +25,7 @@ _TINTS = {
     "red": (214, 40, 44), "blue": (36, 82, 220), "green": (30, 152, 62), "yellow": (240, 204, 36),
     "purple": (140, 48, 176), "orange": (244, 124, 24), "cyan": (32, 192, 208), "white": (240, 240, 240),
 }  # fmt: skip
-_CLOTH = np.array([_TINTS[name] for name in COLOURS], np.float32)
+CLOTH = np.array([_TINTS[name] for name in COLOURS], np.float32)
 _SKIN = np.array((236, 190, 156), np.float32)
 _NEAR, _TRUNK, _FAR = 1.08, 0.92, 0.62  # brightness by depth
 _LIGHT = (-0.45, -0.9)  # towards the light, picture units
@@ -81,7 +81,7 @@ def render(trajectory: Trajectory, size: int, clutter: float) -> NDArray[np.uint
         for fighter in reversed(range(fighters)):
             _shadow(canvas, joints[part, fighter], fighter, fighters)
         for fighter in reversed(range(fighters)):
-            _body(canvas, joints[part, fighter], _CLOTH[colours[part, fighter]], height_of(fighters))
+            _body(canvas, joints[part, fighter], CLOTH[colours[part, fighter]], height_of(fighters))
         canvas.develop(out[part])
     return out.reshape(batch, frames, size, size, 3)
 

@@ -13,7 +13,7 @@ from unspool.data.clips import FILM, SPLITS, Clips, Split, columns
 from unspool.errors import UserError
 
 from ..hashing import mix, sample_seeds
-from .captions import captions_of
+from .captions import captions_of, sentences
 from .render import render
 from .simulation import Keys, opening, step
 from .splits import Combinations, combinations_of
@@ -120,7 +120,11 @@ class Duel:
         whole = self.simulate(self.seeds(indices, seed=seed), frames + reach)
         at = columns(indices, frames, seed, anchor, reach)
         shown = Trajectory._make(leaf[np.arange(len(leaf))[:, None], at] for leaf in whole)
-        return Clips(self.render(shown))
+        return Clips(self.render(shown), text=np.array(self.captions(shown)))
+
+    def wording(self) -> list[str]:
+        """See `Captioned`."""
+        return sentences(self.fighters)
 
     def seeds(self, indices: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
         """The seeds (B,) of the global samples `indices` (B,)."""
