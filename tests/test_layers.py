@@ -13,8 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "unspool"
 # Between two `<` stand peers: they do not know each other.
 ORDER = (
     "types, errors, interrupt, flops, grid < noise < store, blend, laws, nn < solver, schedule < memory, context, codec, text"
-    " < data, model < rollout < system, snapshot < prompts < train, evaluate, testing < inspection < recipes"
-    " < config < hub < encoding, explain, sampling < preparation < training, evaluation < claims < env, studio < cli < __main__"
+    " < data, model < fits < rollout < system, snapshot < prompts < train, evaluate, testing < inspection < recipes"
+    " < config < hub < encoding, explain, sampling < preparation < training, evaluation < claims"
+    " < live < env, play, studio < cli < __main__"
 )
 RANK = {room: rank for rank, peers in enumerate(ORDER.split(" < ")) for room in peers.split(", ")}
 FREE = {"__version__"}  # all that a room may take from the package itself: its other names are there for users

@@ -10,8 +10,9 @@ from torch import nn
 
 from unspool import store
 from unspool.blend import AlphaBlend, Cosine
+from unspool.context import Local
 from unspool.errors import UserError
-from unspool.rollout import Chunk, Rollout, begin, fork, stream
+from unspool.rollout import Chunk, Rollout, begin, fill, fork, stream
 from unspool.schedule import Staircase
 from unspool.solver import midpoint
 from unspool.testing import (
@@ -21,7 +22,7 @@ from unspool.testing import (
     nano,
     video,
 )
-from unspool.types import Video
+from unspool.types import Known, Video
 
 BLEND = AlphaBlend()
 CASES = {
@@ -126,3 +127,63 @@ def test_bad_input_is_refused_with_its_fix() -> None:
     begun = run(model, CASES["two in flight"], 2)[-1].rollout
     with pytest.raises(UserError, match=r"2 frames in flight, but the plan wants 6.*begun with"):
         next(stream(model, BLEND, CASES["progressive"].plan(), begun))
+
+
+# -- what does not fit is refused, in one line each
+
+
+def steered(frames: int, batch: int = 2) -> torch.Tensor:
+    return torch.ones(batch, frames, 3, dtype=torch.float64)
+
+
+def test_actions_that_are_missing_or_of_another_shape_are_refused() -> None:
+    model, plan = nano(controls=3), CASES["chunk by chunk"].plan()
+    with pytest.raises(UserError, match="takes actions of 3 numbers, and the context has none"):
+        begin(model, video(4), seed=3)
+    with pytest.raises(UserError, match=r"actions of the context have shape \(2, 3, 3\)"):
+        begin(model, video(4), seed=3, control=steered(3))
+    rollout = begin(model, video(4), seed=3, control=steered(4))
+    with pytest.raises(UserError, match="takes actions of 3 numbers, and a rollout has none"):
+        next(stream(model, BLEND, plan, rollout))
+    for told in (steered(9), steered(2, batch=1), steered(2)[..., :2]):
+        with pytest.raises(UserError, match=r"the actions of 2 frames have shape .* the model takes"):
+            next(stream(model, BLEND, plan, rollout, controls=lambda at, frames, told=told: told))
+    next(stream(model, BLEND, plan, rollout, controls=lambda at, frames: steered(frames)))
+
+
+def test_a_rollout_of_another_model_batch_or_precision_is_refused() -> None:
+    model, plan = nano(), CASES["chunk by chunk"].plan()
+    rollout = begin(model, video(4), seed=3)
+    others = {"depth": nano(depth=3), "window": nano(window=2), "precision": nano(dtype=torch.float32)}
+    for other in others.values():
+        with pytest.raises(UserError, match=r"of another model or precision: blocks\.\S+ of its state does not fit"):
+            next(stream(other, BLEND, plan, rollout))
+    with pytest.raises(UserError, match="the state is of 2 rollouts, 1 are in flight"):
+        next(stream(model, BLEND, plan, rollout._replace(window=rollout.window[:1])))
+    with pytest.raises(UserError, match=r"frames in flight are torch\.int64"):
+        next(stream(model, BLEND, plan, rollout._replace(window=rollout.window.long())))
+    with pytest.raises(UserError, match=r"context frames are torch\.uint8"):
+        begin(model, video(4).to(torch.uint8), seed=3)
+    with pytest.raises(UserError, match="2 contexts and 3 seeds"):
+        begin(model, video(4), seed=torch.arange(3))
+
+
+def test_frames_that_are_not_final_are_never_remembered() -> None:
+    model, plan = nano(), CASES["chunk by chunk"].plan()
+    halfway = plan._replace(loop=plan.loop[:-1])
+    with pytest.raises(UserError, match=r"would remember frames at level 0\.333"):
+        next(stream(model, BLEND, halfway, begin(model, video(4), seed=3)))
+    last = run(model, CASES["progressive"], 6, drain=True)[-1]
+    assert last.rollout is None
+    with pytest.raises(UserError, match="was drained, there is nothing to go on from"):
+        next(stream(model, BLEND, plan, last.rollout))
+
+
+def test_frames_between_two_ends_go_by_their_actions() -> None:
+    model, plan = nano(controls=3, local=Local(2, 4)), Staircase(3, 4).plan()
+    ends = Known(video(2), torch.tensor([[0, 3]]).expand(2, -1))
+    made = {n: fill(model, BLEND, plan, ends, seed=3, control=n * steered(4)) for n in (1, 2)}
+    assert error(made[1], made[2]) > 1e-3
+    for told in (None, steered(3)):
+        with pytest.raises(UserError, match="actions"):
+            fill(model, BLEND, plan, ends, seed=3, control=told)

@@ -25,6 +25,7 @@ import torch
 from unspool import config, recipes, store
 from unspool.codec import build_codec
 from unspool.codec.trained import SHIPPED, is_codec
+from unspool.data.actions import Actions
 from unspool.data.shards import MANIFEST
 from unspool.errors import UserError
 from unspool.system import System
@@ -51,6 +52,14 @@ class Checkpoint(NamedTuple):
         """Hash of recipe and arguments, which make the shapes of the model and its schedule."""
         named = {key: self.config.get(key) for key in ("recipe", "arguments", "rollout")}
         return sha256(dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def actions(self) -> Actions | None:
+        """What one may do, as the data had it that the model was trained on; None where the checkpoint does not say.
+
+        Raises UserError for a checkpoint that is damaged there.
+        """
+        return Actions.read(self.config["actions"]) if self.config.get("actions") else None
 
 
 def from_pretrained(where: str | Path, *, recipe: str | None = None, **arguments: Any) -> System:

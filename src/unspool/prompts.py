@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple, final
@@ -17,10 +17,7 @@ from unspool.memory import Memory, Window
 from unspool.rollout import Rollout, recache
 from unspool.system import System
 from unspool.text import Text
-from unspool.types import Video
-
-Controls = Callable[[Tensor, int], Tensor]
-"""(at (B,), frames) -> (B, frames, K), by absolute frame: what `stream` asks for."""
+from unspool.types import Controls, Video
 
 OnPrompt = Literal["keep", "recache"]
 """keep: what is remembered stays as it was written. recache: it is written anew, of the newest frames under the new prompt."""

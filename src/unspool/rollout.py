@@ -20,11 +20,12 @@ from torch import Tensor
 
 from unspool.blend import Blend
 from unspool.errors import UserError
+from unspool.fits import check_actions, check_state, checked
 from unspool.model.video import Reader, VideoModel
 from unspool.noise import FrameNoise
 from unspool.schedule import Plan
 from unspool.solver import Solver, euler
-from unspool.types import Known, Levels, State, Video
+from unspool.types import Controls, Known, Levels, State, Video
 
 Source = Callable[..., Video]
 """(seed (B,), at (B,), frames, row=0) -> Video (B, frames, C, H, W): what enters the flight. FrameNoise by default."""
@@ -65,11 +66,16 @@ def begin(
     what it makes there is never shown. level: context noise that these frames carry, told to the model. control: (B, T, K), the
     action that led to each of them.
 
-    Raises UserError for frames of another shape, and for a context that is shorter than `redo`, but not empty.
+    Raises UserError for frames of another shape or kind, for a context that is shorter than `redo`, but not empty, for seeds or
+    actions of another number, and for actions that are missing.
     """
     batch = len(context)
     if not isinstance(seed, Tensor):
         seed = seed + torch.arange(batch)
+    if not context.is_floating_point():
+        raise UserError(f"context frames are {context.dtype}: give floats in [-1, 1], as `to_video` makes of pixels")
+    if seed.shape != (batch,):
+        raise UserError(f"{batch} contexts and {seed.numel()} seeds: give one seed for each context, or one number")
     if context.shape[2:] != model.shape:
         given, wanted = (" x ".join(map(str, shape)) for shape in (context.shape[2:], model.shape))
         raise UserError(f"context frames are {given}, the model's are {wanted}: encode them with the system's codec")
@@ -82,7 +88,8 @@ def begin(
         context = torch.cat([context.new_zeros(batch, missing, *model.shape), context], 1)
         state = {**state, "at": state["at"] - missing}
         control = None  # of frames that are not remembered yet
-    kept = context.shape[1] - redo
+    if kept := context.shape[1] - redo:
+        check_actions(model, control, (batch, max(kept, 0 if control is None else control.shape[1])), "the context")
     told = None if level is None else context.new_full((batch, kept), level)
     state = model.remember(context[:, :kept], state, level=told, control=None if control is None else control[:, :kept])
     return Rollout(state, context[:, kept:], context[:, :0], {})
@@ -103,7 +110,7 @@ def stream(
     rollout: Rollout,
     *,
     source: Source | None = None,
-    controls: Callable[[Tensor, int], Tensor] | None = None,
+    controls: Controls | None = None,
     frames: int | None = None,
     drain: bool = False,
     fixed: bool = False,
@@ -119,10 +126,17 @@ def stream(
     not in it is masked rather than cut off: the same video, for compiled graphs, which know one shape. grad: which evaluations
     of a chunk carry gradient.
 
-    Raises UserError when `frames` is not positive or the rollout was made under another plan.
+    Raises UserError when `frames` is not positive, for a rollout of another plan or another model, for actions that are missing
+    or of another shape, and for a plan that would remember frames before they are clean.
     """
     if frames is not None and frames < 1:
         raise UserError(f"frames must be at least 1, not {frames}")
+    if rollout is None:
+        raise UserError("this flight was drained, there is nothing to go on from: stream without drain")
+    check_state(model, rollout.state, rollout.window)
+    if left_noise := float(plan.loop[-1, : plan.redo + plan.hop].max()):
+        raise UserError(f"this plan would remember frames at level {left_noise:g}: let its last row end at 0 for what leaves")
+    controls = checked(model, controls, len(rollout.window))
     source = source or FrameNoise(model.shape)
     state, window, pending, codec = rollout
     flight, left = plan.redo + plan.frames, frames
@@ -189,7 +203,7 @@ def _enter(blend: Blend, source: Source, window: Video, state: State, levels: Te
 
 def _descend(
     model: VideoModel, blend: Blend, rows: Levels, x: Video, state: State, known: Known | None, exist: Sequence[int], *,
-    controls: Callable[[Tensor, int], Tensor] | None, solver: Solver, grad: str, fixed: bool,
+    controls: Controls | None, solver: Solver, grad: str, fixed: bool,
 ) -> Video:  # fmt: skip
     """Walk x down the rows (R, F) of levels, the first exist[r] columns in step r: here, and only here, levels fall."""
     outer = torch.is_grad_enabled()
@@ -216,11 +230,13 @@ def _descend(
 @torch.no_grad()
 def fill(
     model: VideoModel, blend: Blend, plan: Plan, known: Known, *, seed: Tensor | int, source: Source | None = None,
-    solver: Solver = euler,
+    control: Tensor | None = None, solver: Solver = euler,
 ) -> Video:  # fmt: skip
-    """One flight (B, redo + W, C, H, W) around frames that are known of it, such as its two ends; nothing came before.
+    """One flight (B, redo + W, C, H, W) around frames that are known of it, such as its two ends; nothing came before. control:
+    (B, redo + W, K), what leads to each of them.
 
-    Raises UserError for a plan whose frames do not all begin as noise, and for positions that the flight does not have.
+    Raises UserError for actions that are missing or of another shape, for a plan whose frames do not all begin as
+    noise, and for positions that the flight does not have.
     """
     rows = plan.loop.to(known.frames.device)
     if not (rows[0] == 1).all():
@@ -231,9 +247,11 @@ def fill(
     if not isinstance(seed, Tensor):
         seed = seed + torch.arange(batch)
     state = model.start(batch, seed=seed.to(frames.device), device=frames.device, dtype=frames.dtype)
+    check_actions(model, control, (batch, rows.shape[1]), f"{rows.shape[1]} frames")
+    controls = None if control is None else lambda at, count: control[:, :count]
     x = _enter(blend, source or FrameNoise(model.shape), frames[:, :0], state, rows[0], 0)
     exist = (rows.shape[1],) * (len(rows) - 1)
-    return _descend(model, blend, rows, x, state, known, exist, controls=None, solver=solver, grad="none", fixed=False)
+    return _descend(model, blend, rows, x, state, known, exist, controls=controls, solver=solver, grad="none", fixed=False)
 
 
 def fork(rollout: Rollout, seed: Tensor | int) -> Rollout:

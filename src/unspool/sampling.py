@@ -16,18 +16,17 @@ import torch
 
 from unspool import store
 from unspool.data import WORLDS, open_world
-from unspool.data.episodes import Frame
-from unspool.data.resample import at_rate, same_rate
+from unspool.data.episodes import Episode, Frame, check_tracks
+from unspool.data.resample import Counted, at_rate, same_rate, tracks_at, width_of
 from unspool.data.shards import MANIFEST, open_shards
 from unspool.errors import NothingThere, UserError
 from unspool.interrupt import Interrupt
-from unspool.prompts import Controls, Script, Telling, newest_of, said_anew, span, stretches
-from unspool.rollout import Chunk, Rollout, begin, stream
-from unspool.schedule import Plan
+from unspool.prompts import Script, Telling, newest_of, said_anew, span, stretches
+from unspool.rollout import Rollout, begin, stream
 from unspool.system import System
 from unspool.train.loop import to_video
 from unspool.train.windows import Windows
-from unspool.types import Video
+from unspool.types import Controls, Video
 
 MOST_FRAMES = 10_000_000  # 92 hours at 30 fps: more is a slip of the finger; a saved rollout goes on from there anyway
 MOST_SEEDS = 1024
@@ -35,11 +34,14 @@ MOST_CONTEXT = 10_000
 
 
 class Opening(NamedTuple):
-    """frames: uint8 (T, H, W, 3); fps: of the video that they come from; name: which video that is."""
+    """frames: uint8 (T, H, W, 3); fps: of the video that they come from; name: which video that is; actions: (>= T, K) what
+    led to each of its frames, and to those behind them as far as is known, None where nobody acts; names: of discrete ones."""
 
     frames: np.ndarray
     fps: float
     name: str
+    actions: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
 class Progress(NamedTuple):
@@ -63,13 +65,15 @@ class Finished:
 
 
 def context_of(
-    where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0, fps: float | None = None
+    where: str, system: System, frames: int, *, split: str = "seen", clip: int = 0, fps: float | None = None, follow: int = 0
 ) -> Opening:
     """The context that a user means: the first frames of a video, of episode number `clip` of a folder, of a held-out one of
     shards, or of a world's held-out clip number `clip`, cut to a square and resampled to the model's resolution.
 
     fps: of what the model was trained on, to which a context of another rate is brought; None: unknown, it stays as it is.
-    Raises UserError when it cannot be read, is too short, or lies in shards of another rate.
+    follow: frames behind the context whose actions are asked of a world; recordings give all that they have.
+    Raises UserError when it cannot be read, is too short, or lies in shards of another rate; NothingThere for a clip that is
+    beyond the last.
     """
     if not 1 <= frames <= MOST_CONTEXT or not 0 <= clip < 1 << 62:
         raise UserError(f"context-frames is 1 to {MOST_CONTEXT} and clip at least 0, not {frames} and {clip}")
@@ -77,15 +81,18 @@ def context_of(
     if where.partition(":")[0] in WORLDS:
         world = open_world(where, size, "unseen" if split == "unseen" else "seen")
         rate = _rate(world.fps, fps)
-        chosen = np.round(np.arange(max(1, frames)) * world.fps / rate).astype(int)
-        return Opening(world(np.array([clip]), int(chosen[-1]) + 1).frames[0][chosen], rate, f"{where}, {split} clip {clip}")
+        chosen = np.round(np.arange(frames + follow) * world.fps / rate).astype(int)
+        shown = world(np.array([clip]), int(chosen[frames - 1]) + 1).frames[0][chosen[:frames]]
+        led = world.actions(world.seeds(np.array([clip])), int(chosen[-1]) + 1)
+        told = None if led is None else tracks_at({"actions": led[0, 1:]}, chosen, led.shape[-1], 0)["actions"]
+        return Opening(shown, rate, f"{where}, {split} clip {clip}", told, world.action_names)
     path = Path(where)
     if not path.exists() and (near := difflib.get_close_matches(where.partition(":")[0], WORLDS, n=1)):
         raise UserError(f"there is no file {where!r}; did you mean the world {near[0]!r}?")
     if (path / MANIFEST).is_file():
         return _of_shards(path, system, frames, size, clip, fps)
     if path.is_dir():
-        return _of_episode(path, frames, size, clip, fps)
+        return _of_episode(path, system, frames, size, clip, fps)
     from unspool.data.video import probe, read_frames, read_video
 
     has = probe(path).fps
@@ -118,18 +125,32 @@ def nothing(system: System, fps: float | None = None) -> Opening:
     return Opening(np.zeros((0, *picture_size(system), 3), np.uint8), fps or 30.0, "nothing")
 
 
-def _of_episode(folder: Path, frames: int, size: int, clip: int, fps: float | None) -> Opening:
+def _of_episode(folder: Path, system: System, frames: int, size: int, clip: int, fps: float | None) -> Opening:
     """The first frames of episode number `clip` of a folder in any layout."""
     from unspool.data.layouts import open_episodes
 
-    episodes = open_episodes(folder).episodes
-    _check_clip(folder, clip, len(episodes))
-    chosen = episodes[clip]
+    found = open_episodes(folder)
+    _check_clip(folder, clip, len(found.episodes))
+    chosen = found.episodes[clip]
     has = chosen.info().fps
     rate = _rate(has, fps)
     shown = _first(chosen.frames(size), frames, has, rate)
     _check_length(folder, chosen.name, len(shown), frames)
-    return Opening(np.stack(shown), rate, f"{folder}, {chosen.name}")
+    told = _led(chosen, size, rate if has and rate != has else None, system.model.controls) if system.model.controls else None
+    return Opening(np.stack(shown), rate, f"{folder}, {chosen.name}", told, found.actions)
+
+
+def _led(episode: Episode, size: int, fps: float | None, width: int) -> np.ndarray | None:
+    """What led to every frame of an episode, (T, K) float32 of K >= `width` numbers, None where nobody acts in it. fps: a rate
+    that its frames are brought to, by their times; None: as they are."""
+    said = episode.tracks()
+    if "actions" not in said:
+        return None
+    counted = Counted(episode.frames(size))
+    frames = at_rate(counted, fps, "give a context of the model's own rate") if fps else counted
+    chosen = np.array([index for index, _ in frames])
+    check_tracks(said, counted.count)
+    return tracks_at(said, chosen, max(width, width_of(said["actions"])), 0)["actions"]
 
 
 @torch.no_grad()
@@ -149,12 +170,13 @@ def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int, 
     _check_length(folder, chosen.name, len(shown), frames)
     if shown.dtype != np.uint8:
         shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
-    return Opening(shown, rate, f"{folder}, {chosen.name}")
+    told = shards.stretch(clip, 0, chosen.frames, "actions") if shards.manifest.actions else None
+    return Opening(shown, rate, f"{folder}, {chosen.name}", told, shards.action_names)
 
 
 def _check_clip(folder: Path, clip: int, count: int) -> None:
     if clip >= count:
-        raise UserError(f"{folder} holds {count} videos; number {clip}, from 0, is not among them: choose another --clip")
+        raise NothingThere(f"{folder} holds {count} videos; number {clip}, from 0, is not among them: choose another --clip")
 
 
 def _check_length(folder: Path, name: str, have: int, need: int) -> None:
@@ -203,12 +225,15 @@ def latents_of(system: System, context: np.ndarray, seeds: int) -> Video:
     return system.codec.encode(to_video(context)[None].expand(seeds, -1, -1, -1, -1), {})[0]
 
 
-def controls_of(system: System, actions: np.ndarray | None, script: Script | None = None) -> Controls | None:
-    """Actions and, behind them, what is said, by absolute frame, as `stream` asks for them; nothing is said without a script.
+def controls_of(
+    system: System, actions: np.ndarray | None, script: Script | None = None, first: int = 0
+) -> Controls | None:
+    """Actions (N, K) of a video from its frame `first` on and, behind them, what is said, by absolute frame, as `stream` asks;
+    past their end the last action is held, and nothing is said without a script.
 
-    Raises UserError where the model takes no such actions, or none are given to one that does.
+    Raises UserError where the model takes none, or others, or none are given to one that does, or they are not finite.
     """
-    acted, prompts = _acted(system, actions), system.model.prompts
+    acted, prompts = _acted(system, actions, first), system.model.prompts
     if acted is None or not prompts:
         return script if acted is None else acted
     say: Controls = script or (lambda at, frames: torch.zeros(len(at), frames, prompts))
@@ -219,54 +244,75 @@ def controls_of(system: System, actions: np.ndarray | None, script: Script | Non
     return control
 
 
-def _acted(system: System, actions: np.ndarray | None) -> Controls | None:
-    """The actions (N, K) of a video by absolute frame; past their end the last one is held."""
+def _acted(system: System, actions: np.ndarray | None, first: int) -> Controls | None:
+    """The actions (N, K) of a video from its frame `first` on, by absolute frame; past their end the last one is held."""
     wanted = system.model.controls
     if actions is None and not wanted:
         return None
     if actions is None:
         raise UserError(f"this model takes actions of {wanted} numbers and is given none: use data that has them")
+    if not wanted:
+        raise UserError("this model takes no actions: leave them away, or train one with --controls K")
     if actions.shape[-1] != wanted:
         raise UserError(f"the model takes actions of {wanted} numbers, and the data's have {actions.shape[-1]}")
+    if not len(actions) or not np.isfinite(actions).all():
+        raise UserError("the actions are none, or some of them are not finite: leave that episode out")
     known = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
 
     def control(at: torch.Tensor, frames: int) -> torch.Tensor:
-        return known[(at[:, None] + torch.arange(frames)).clamp(0, len(known) - 1)]
+        return known[(at[:, None] - first + torch.arange(frames)).clamp(0, len(known) - 1)]
 
     return control
 
 
-@torch.no_grad()
 def futures(
-    system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None, telling: Telling | None = None
-) -> Iterator[tuple[np.ndarray, Rollout]]:
-    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: as in `start`;
-    telling: what is said of the frames, and what becomes of the past when that changes.
+    system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None, first: int = 0, *,
+    telling: Telling | None = None,
+) -> Iterator[tuple[np.ndarray, Rollout]]:  # fmt: skip
+    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: (N, K) what
+    leads to the frames from absolute frame `first` on, as in `start`; past their end the last one is held. telling: what is
+    said of the frames, and what becomes of the past when that changes.
 
     Raises UserError when `frames` is out of range or the model puts out values that are not finite.
     """
     check_frames(frames)
-    decoder, now, plan = rollout.codec, rollout, system.schedule.plan()
-    controls = controls_of(system, actions, telling and telling.script)
-    keep = 0 if telling is None or telling.on == "keep" else span(system)
-    newest = rollout.window[:, :0] if telling is None or telling.newest is None else telling.newest
-    frame = first_shown(system, rollout)
+    controls = controls_of(system, actions, telling and telling.script, first)
+    if telling is None or telling.on == "keep" or controls is None:
+        yield from steered(system, rollout, frames, controls)
+        return
+    now, keep, frame = rollout, span(system), first_shown(system, rollout)
+    newest = rollout.window[:, :0] if telling.newest is None else telling.newest
     for number, stretch in enumerate(stretches(telling, frame, frames)):
-        if number and telling and controls:
+        if number:
             now = said_anew(system, now, newest_of(newest, None, keep), controls, telling.script, frame)
-        for chunk in _streamed(system, plan, now, stretch, controls):
-            video, decoder = system.codec.decode(chunk.frames, decoder)
-            if not torch.isfinite(video).all():
-                raise UserError(f"the model broke at frame {frame}: values are not finite; use an earlier checkpoint")
-            assert chunk.rollout is not None  # only a drained flight has none
-            newest, now, frame = newest_of(newest, chunk.remembered, keep), chunk.rollout, frame + chunk.frames.shape[1]
-            yield to_pixels(video), now._replace(codec=decoder)
+        for made, after, remembered in _decoded(system, now, stretch, controls):
+            newest, now, frame = newest_of(newest, remembered, keep), after, frame + made.shape[1]
+            yield made, now
 
 
-def _streamed(system: System, plan: Plan, rollout: Rollout, frames: int, controls: Controls | None) -> Iterator[Chunk]:
-    """So many frames, 0 for none."""
-    if frames:
-        yield from stream(system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls)
+def steered(
+    system: System, rollout: Rollout, frames: int, controls: Controls | None
+) -> Iterator[tuple[np.ndarray, Rollout]]:
+    """`futures` whose actions may depend on what was shown: controls are those of `stream`."""
+    return ((made, after) for made, after, _ in _decoded(system, rollout, frames, controls))
+
+
+@torch.no_grad()
+def _decoded(
+    system: System, rollout: Rollout, frames: int, controls: Controls | None
+) -> Iterator[tuple[np.ndarray, Rollout, Video | None]]:
+    """So many frames, 0 for none: what is seen of each chunk, what to go on from, and what the state took in."""
+    if not frames:
+        return
+    decoder, plan = rollout.codec, system.schedule.plan()
+    for chunk in stream(
+        system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls
+    ):
+        video, decoder = system.codec.decode(chunk.frames, decoder)
+        if not torch.isfinite(video).all():
+            raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
+        assert chunk.rollout is not None  # only a drained flight has none
+        yield to_pixels(video), chunk.rollout._replace(codec=decoder), chunk.remembered
 
 
 def first_shown(system: System, rollout: Rollout) -> int:
@@ -295,11 +341,14 @@ def write_futures(
     fps: float,
     upscale: int = 1,
     facts: Mapping[str, Any],
+    actions: np.ndarray | None = None,
+    begins: int = 0,
     report: Callable[[Progress], None] | None = None,
     keep: list[np.ndarray] | None = None,
     telling: Telling | None = None,
 ) -> Finished:
-    """Stream `frames` frames into one mp4 per rollout of the batch, each with a JSON beside it.
+    """Stream `frames` frames into one mp4 per rollout of the batch, each with a JSON beside it. actions, begins: what leads to
+    the frames from absolute frame `begins` on, see `futures`.
 
     Ctrl-C lets the chunk under way finish: the videos are then whole and shorter. keep: a list that takes each chunk's frames
     as well. telling: as in `futures`. Raises UserError when the videos cannot be written; nothing half-written stays behind.
@@ -307,7 +356,7 @@ def write_futures(
     from unspool.data.writer import VideoWriter, write_sidecar
 
     size = picture_size(system)
-    shown, begun, now = 0, time.perf_counter(), rollout
+    written, begun, now = 0, time.perf_counter(), rollout
     first = first_shown(system, rollout)
     outs: list[VideoWriter] = []
     with Interrupt() as stop, ExitStack() as stack:
@@ -318,16 +367,16 @@ def write_futures(
                 home.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 outs.append(stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)))
-            chunks = futures(system, rollout, frames, telling=telling)
-            while shown < frames and not stop:
+            chunks = futures(system, rollout, frames, actions, begins, telling=telling)
+            while written < frames and not stop:
                 pictures, now = next(chunks)
                 for out, video in zip(outs, pictures, strict=True):
                     out.write(video)
                 if keep is not None:
                     keep.append(pictures)
-                shown += pictures.shape[1]
+                written += pictures.shape[1]
                 if report is not None:
-                    report(Progress(shown, frames, time.perf_counter() - begun, store.size(now.state)))
+                    report(Progress(written, frames, time.perf_counter() - begun, store.size(now.state)))
         except (UserError, OSError) as error:
             for out in outs:
                 out.discard()  # finished videos of an earlier call stay
@@ -338,11 +387,11 @@ def write_futures(
                 raise
             raise UserError(f"cannot write {paths[0].parent}: {error.strerror}; choose another folder") from error
     seconds = time.perf_counter() - begun
-    done = Finished(shown, seconds, store.size(now.state), now, shown < frames)
+    done = Finished(written, seconds, store.size(now.state), now, written < frames)
     seeds = now.state["seed"].tolist()
     for path, seed in zip(paths, seeds, strict=True):
-        timings = {"seconds": round(seconds, 3), "frames_per_second": round(shown / seconds, 2) if shown else None}
-        told = {"seed": seed, "first_frame": first, "frames": shown, "fps": fps, "timings": timings, "state_bytes": done.bytes}
-        if shown:
-            write_sidecar(path, {**told, **facts})
+        timings = {"seconds": round(seconds, 3), "frames_per_second": round(written / seconds, 2) if written else None}
+        told = {"seed": seed, "first_frame": first, "frames": written, "fps": fps, "timings": timings}
+        if written:
+            write_sidecar(path, {**told, "state_bytes": done.bytes, **facts})
     return done

@@ -18,6 +18,7 @@ from unspool import config, encoding, hub, sampling, store
 from unspool.codec import CodecOptions
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
+from unspool.data.actions import actions_of
 from unspool.data.clips import Captioned
 from unspool.data.shards import Shards
 from unspool.errors import UserError
@@ -186,6 +187,7 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     saved = config.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,
         "rollout": rollout, "data": settings.data, "fps": data.fps, "train": asdict(options),
+        **({"actions": known.told()} if system.model.controls and (known := actions_of(data)) else {}),
         **encoding.told_of(system.codec),
     })  # fmt: skip
 
@@ -234,10 +236,8 @@ def steps_within(job: Job, seconds: float) -> int:
 @torch.no_grad()
 def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int = 3) -> None:
     """A contact sheet: what the model makes of the first frames of a held-out clip, four times as long as its training clips,
-    below what really followed, under the captions of that. There is none of a model that takes actions, nor where Pillow is
-    missing."""
-    if system.model.controls:
-        return
+    below what really followed, under the captions of that; a model that takes actions is told those of the clip. There is none
+    where Pillow is missing."""
     from unspool.evaluate.pages.sheet import contact_sheet
 
     try:
@@ -251,11 +251,13 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     except UserError:  # its videos are short
         clips = source(first, system.frames)
     clip, said = clips.frames[0], None if clips.text is None else clips.text[0]
+    actions = clips.actions[0] if system.model.controls and clips.actions is not None else None
     if clip.dtype != np.uint8:
         clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float(), {})[0])[0]
     telling = None if system.text is None or said is None else Telling(frame_by_frame(system.text, said.tolist()))
-    rollout = sampling.start(system, clip[:known], seeds, 0, script=telling and telling.script)
-    made = np.concatenate([part for part, _ in sampling.futures(system, rollout, len(clip) - known, telling=telling)], 1)
+    rollout = sampling.start(system, clip[:known], seeds, 0, actions, telling and telling.script)
+    parts = sampling.futures(system, rollout, len(clip) - known, actions, telling=telling)
+    made = np.concatenate([part for part, _ in parts], 1)
     rows = {"real": clip[known:]} | {f"seed {k}": video for k, video in enumerate(made)}
     picture = contact_sheet(rows, clip[:known], float(getattr(source, "fps", 30)))
     store.write_aside(path, lambda aside: picture.save(aside, format="png"))

@@ -12,6 +12,7 @@ W width, N tokens of one frame, D features, G groups of a training pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
@@ -27,6 +28,8 @@ Video = Tensor
 Levels = Tensor
 Tokens = Tensor
 State = dict[str, Any]
+Controls = Callable[[Tensor, int], Tensor]
+"""(at (B,), frames) -> (B, frames, K): of so many absolute frames, the action that led to each and what is said of it."""
 
 
 class Cond(NamedTuple):

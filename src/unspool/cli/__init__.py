@@ -23,6 +23,7 @@ VERBS = {
     "eval": "models measured side by side: quality, drift, memory, with controls and intervals",
     "explain": "what a recipe will do and cost, before it does it",
     "info": "a model, or this installation",
+    "play": "a model live in a browser page: keys, pause, rewind, fork",
     "recipes": "the systems that can be trained",
     "sample": "futures of a video, of any length",
     "train": "a model from a world or a folder of videos",

@@ -6,13 +6,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from unspool.cli import VERBS
 from unspool.cli.parser import Parser, rollout_settings, set_threads
 from unspool.cli.progress import Bar, size
 from unspool.data import WORLDS
+from unspool.data.actions import read_actions, seen_in
 from unspool.errors import UserError
+
+if TYPE_CHECKING:
+    from unspool.hub import Checkpoint
 
 EXAMPLES = (
     "unspool sample duel-64 --context duel:speed=0.5 --frames 893 --seeds 3 --out futures",
@@ -21,6 +27,7 @@ EXAMPLES = (
     "unspool sample duel-64 --context duel:speed=0.5 --clip 3 --split unseen --frames 120 --out futures --rollout.steps 8",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out faster --rollout.lag 1/2 --rollout.solver midpoint",
+    "unspool sample runs/walk --context rooms --clip 3 --split unseen --frames 90 --out walk --actions keys.txt",
     "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
     'unspool sample runs/told --prompt "red kicks, blue falls" --frames 1440 --out told',
     'unspool sample runs/told --prompt "red waits, blue jabs" --prompt "10s: red falls, blue taunts" --frames 600 --out told',
@@ -36,6 +43,11 @@ def parser(argv: list[str]) -> Parser:
     )
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of the clip [0]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
+    parser.add_argument(
+        "--actions", type=Path, metavar="FILE",
+        help="one a line (a name, a number or K numbers) or .npy: what leads to each frame made, the last one is held "
+        "[those of the context's own video]",
+    )  # fmt: skip
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="frames to make")
     parser.add_argument("--seeds", type=int, default=None, metavar="K", help="futures to make, one video each [1]")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="of the first future; the next have S + 1, ... [0]")
@@ -67,14 +79,14 @@ def run(options: argparse.Namespace) -> None:
     system = hub.load(checkpoint, recipe=options.recipe)
     if options.bf16:
         system.model.bfloat16()
-    begun = _begin(options, system, checkpoint.config.get("fps"))
+    begun = _begin(options, system, checkpoint)
     system, rollout, notes = begun.system, begun.rollout, begun.notes
     seeds = rollout.state["seed"].tolist()
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(len(seeds))]
     facts = {
         "model": options.model, "config_hash": checkpoint.digest, "checkpoint": checkpoint.folder.resolve().name,
         "recipe": options.recipe or checkpoint.config["recipe"], "context": notes["context"],
-        "rollout": json.loads(notes["rollout"]), **begun.told,
+        "rollout": json.loads(notes["rollout"]), **(begun.told or {}),
     }  # fmt: skip
     fps = float(notes["fps"])
     with Bar("frames", options.frames) as bar:
@@ -83,11 +95,11 @@ def run(options: argparse.Namespace) -> None:
             bar(at.frames, figures_of(at, fps))
 
         done = sampling.write_futures(
-            system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts, report=report,
-            telling=begun.telling,
+            system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts,
+            actions=begun.actions, begins=begun.begins, report=report, telling=begun.telling,
         )  # fmt: skip
     if options.rollout_out:
-        save_rollout(options.rollout_out, done.rollout, system.model, notes)
+        save_rollout(options.rollout_out, done.rollout, system.model, notes | _actions_noted(begun, done.rollout))
     if done.interrupted:
         raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}")
     rate = done.frames / done.seconds
@@ -110,41 +122,52 @@ def figures_of(at: Any, fps: float) -> dict[str, str]:
 
 
 class _Begun(NamedTuple):
+    """actions: (N, K) of the frames from absolute frame `begins` on, None of a model that takes none."""
+
     system: Any
     rollout: Any
     notes: dict[str, str]
-    telling: Any
-    told: dict[str, Any]
+    actions: np.ndarray | None = None
+    begins: int = 0
+    telling: Any = None
+    told: Any = None
 
 
-def _begin(options: argparse.Namespace, system: Any, fps: float | None) -> _Begun:
-    """The rollout to go on with, new or saved; a saved one keeps its --rollout options unless they are given anew. fps: of the
-    data that the model was trained on, where its checkpoint tells."""
+def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> _Begun:
+    """The rollout to go on with, new or saved; a saved one keeps its --rollout options, and its actions, unless they are given
+    anew. Frame rate and actions are those of the data that the model was trained on, where its checkpoint tells."""
     from unspool import config, sampling
     from unspool.explain import check_rollout
     from unspool.snapshot import load_rollout, notes_of
 
+    if options.actions and not system.model.controls:
+        raise UserError("this model takes no actions: leave --actions away, or train one with --controls K")
+    fps = checkpoint.config.get("fps")
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     if options.rollout_in:
         given = json.loads(notes_of(options.rollout_in).get("rollout", "{}")) | given
         system = config.rollout_options(given).apply(system)
         saved = load_rollout(options.rollout_in, system.model)
         notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
-        first = sampling.first_shown(system, saved.rollout)
-        telling, told = _told(options, system, notes, first, None)
-        return _Begun(system, saved.rollout, notes, telling, told)
+        begun = _Begun(system, saved.rollout, notes, *_actions_of(notes))
+        telling, told = _told(options, system, notes, sampling.first_shown(system, saved.rollout), None)
+        return _steered(options, begun._replace(telling=telling, told=told), checkpoint, ())
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)
     context = sampling.nothing(system, fps)
     if options.context is not None:
         chosen = {"split": options.split, "clip": options.clip, "fps": fps}
-        context = sampling.context_of(options.context, system, options.context_frames, **chosen)
+        follow = options.frames if system.model.controls and not options.actions else 0
+        context = sampling.context_of(options.context, system, options.context_frames, **chosen, follow=follow)
+    known = context.actions if system.model.controls else None
+    if options.actions and known is None:  # what led to the context nobody knows
+        known = np.zeros((max(1, len(context.frames)), system.model.controls), np.float32)
     notes = {"fps": str(context.fps), "context": context.name, "rollout": json.dumps(given)}
     telling, told = _told(options, system, notes, len(context.frames), context.frames)
     seeds = 1 if options.seeds is None else options.seeds
-    rollout = sampling.start(system, context.frames, seeds, options.seed or 0, script=telling and telling.script)
-    return _Begun(system, rollout, notes, telling, told)
+    rollout = sampling.start(system, context.frames, seeds, options.seed or 0, known, telling and telling.script)
+    return _steered(options, _Begun(system, rollout, notes, known, 0, telling, told), checkpoint, context.names)
 
 
 def _told(
@@ -166,6 +189,45 @@ def _told(
     newest = None if context is None else sampling.latents_of(system, context, seeds)[:, : len(context) - system.schedule.redo]
     on: prompts.OnPrompt = options.on_prompt or "keep"
     return prompts.Telling(script, on, newest), {"prompts": prompts.sentences(given), "on_prompt": on}
+
+
+def _steered(options: argparse.Namespace, begun: _Begun, checkpoint: Checkpoint, names: tuple[str, ...]) -> _Begun:
+    """The same with the actions of --actions from the next frame on. Raises UserError where a model has no actions to go by."""
+    from unspool import sampling
+
+    if not (wanted := begun.system.model.controls):
+        return begun._replace(actions=None)
+    if options.actions is None:
+        if begun.actions is None or not len(begun.actions):
+            raise UserError("this model takes actions, and none are known here: give them with --actions FILE")
+        return begun
+    have, known = begun.actions, checkpoint.actions
+    if known is None and have is not None and (names or have.any()):
+        known = seen_in(have, names)
+    if known is None or known.width != wanted:
+        raise UserError(f"nobody says what the {wanted} numbers of an action are: give a --context that has actions")
+    shown = sampling.first_shown(begun.system, begun.rollout)
+    given = read_actions(options.actions, known)
+    if have is None:
+        return begun._replace(actions=given, begins=shown)
+    before = have[np.arange(shown - begun.begins).clip(max=len(have) - 1)]  # behind the last action that is known, it was held
+    return begun._replace(actions=np.concatenate([before, given]))
+
+
+def _actions_noted(begun: _Begun, after: Any) -> dict[str, str]:
+    """What a saved rollout keeps of its actions: those from the first frame on that it does not remember yet."""
+    if begun.actions is None:
+        return {}
+    at = max(int(after.state["at"][0]), begun.begins)
+    rest = begun.actions[min(at - begun.begins, len(begun.actions) - 1) :]
+    return {"actions": json.dumps({"begins": at, "rows": rest.tolist()})}
+
+
+def _actions_of(notes: dict[str, str]) -> tuple[np.ndarray | None, int]:
+    if "actions" not in notes:
+        return None, 0
+    told = json.loads(notes["actions"])
+    return np.asarray(told["rows"], np.float32), told["begins"]
 
 
 def _refuse_clashes(options: argparse.Namespace) -> None:

@@ -57,6 +57,11 @@ class ClipSource(Protocol):
         """Frames a second of its clips; None where nobody knows."""
         ...
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Of discrete actions, one for each of the K numbers; () where nobody names them, or they are continuous."""
+        ...
+
     def __call__(self, indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips: ...
 
 

@@ -22,7 +22,7 @@ from unspool import store
 from unspool.data.carried import scale
 from unspool.data.episodes import MOST_ACTIONS, Episode, EpisodeSet, Tracks, check_tracks, listed, reason
 from unspool.data.how import Preparation
-from unspool.data.resample import Counted, at_rate, converted, same_rate, tracks_at
+from unspool.data.resample import Counted, at_rate, converted, same_rate, tracks_at, width_of
 from unspool.data.shards import CODEC, MANIFEST, Manifest, Member, ShardWriter, open_shard
 from unspool.data.splits import place
 from unspool.errors import UserError
@@ -198,7 +198,7 @@ class _Work:
                 said = episode.tracks()
             except UserError:
                 continue  # told when its turn comes
-            if "actions" in said and (width := _width(said["actions"])) <= MOST_ACTIONS:
+            if "actions" in said and (width := width_of(said["actions"])) <= MOST_ACTIONS:
                 actions = max(actions, width)
             if "poses" in said and said["poses"].ndim == 2:
                 poses[said["poses"].shape[1]] += 1
@@ -270,13 +270,6 @@ def origin(found: EpisodeSet) -> dict[str, str]:
     """Where a set came from, as its manifest tells it: the folder's name, and a digest of its episodes' names and stamps."""
     told = "".join(f"{episode.name}\0{episode.stamp}\n" for episode in found.episodes)
     return {"folder": Path(found.root).resolve().name, "sha256": sha256(told.encode("utf-8", "surrogateescape")).hexdigest()}
-
-
-def _width(actions: np.ndarray) -> int:
-    """Numbers that an action of this track becomes."""
-    if actions.ndim == 2:
-        return actions.shape[1]
-    return int(actions.max(initial=0)) + 1 if np.issubdtype(actions.dtype, np.integer) else 1
 
 
 def _is_whole(shard: Path) -> bool:

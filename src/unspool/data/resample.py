@@ -96,3 +96,10 @@ def _vectors(actions: np.ndarray, width: int) -> np.ndarray:
         return np.eye(width, dtype=np.float32)[actions]
     columns = actions.reshape(len(actions), -1).astype(np.float32)
     return np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
+
+
+def width_of(actions: np.ndarray) -> int:
+    """Numbers that an action of this track becomes."""
+    if actions.ndim == 2:
+        return actions.shape[1]
+    return int(actions.max(initial=0)) + 1 if np.issubdtype(actions.dtype, np.integer) else 1

@@ -224,6 +224,11 @@ class Shards:
         """Of all episodes of the split."""
         return int(self._lengths.sum())
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """See `ClipSource`."""
+        return tuple(self.manifest.names)
+
     def __repr__(self) -> str:
         return f"{len(self.episodes)} episodes, {self.frames} frames"
 

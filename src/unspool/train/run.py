@@ -111,7 +111,8 @@ def flops_per_clip(system: System, batch: int = COUNTED) -> flops.Flops:
     if isinstance(objective, Stateful):
         objective.load_state_dict({})
     first = torch.empty(batch, system.anchor, *model.shape, device="meta") if system.reach else None
-    clip = Clip(torch.empty(batch, system.frames, *model.shape, device="meta"), first=first)
+    control = torch.empty(batch, system.frames, model.controls, device="meta") if model.controls else None
+    clip = Clip(torch.empty(batch, system.frames, *model.shape, device="meta"), control, first)
 
     def step() -> None:
         for loss in objective(model, system.blend, clip, torch.zeros(batch, dtype=torch.int64, device="meta")):

@@ -34,6 +34,7 @@ class Duel:
     """
 
     fps: ClassVar[int] = 30
+    action_names: ClassVar[tuple[str, ...]] = ()
 
     size: Literal[32, 64, 128] = 64
     fighters: int = 2

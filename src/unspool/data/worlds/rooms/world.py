@@ -38,6 +38,7 @@ class Rooms:
     """
 
     fps: ClassVar[int] = 15
+    action_names: ClassVar[tuple[str, ...]] = ACTIONS
 
     size: Literal[32, 64] = 64
     plans: int = 10_000

@@ -1,0 +1,1 @@
+"""`unspool play`: a model in a browser page, live, with keys, pause, rewind and fork."""
