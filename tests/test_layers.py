@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "unspool"
 ORDER = (
     "types, errors, interrupt, flops, grid < noise < store, blend, laws, nn < solver, schedule < memory, context, codec, text"
     " < data, model < fits < rollout < system, snapshot < prompts < train, evaluate, testing < inspection < recipes"
-    " < config < hub < encoding, explain, sampling < preparation < training, evaluation < claims"
+    " < config < hub < encoding, explain, sampling < openings < preparation < training, evaluation < claims"
     " < live < env, play, studio < cli < __main__"
 )
 RANK = {room: rank for rank, peers in enumerate(ORDER.split(" < ")) for room in peers.split(", ")}

@@ -11,8 +11,8 @@ import torch
 from unspool import sampling
 from unspool.errors import UserError
 from unspool.live import Player
+from unspool.openings import Opening
 from unspool.rollout import begin, stream
-from unspool.sampling import Opening
 from unspool.schedule import Staircase
 from unspool.snapshot import load_rollout, save_rollout
 from unspool.system import System

@@ -16,7 +16,7 @@ from unspool.data.actions import Actions, actions_of, seen_in
 from unspool.data.clips import Clips, ClipSource
 from unspool.errors import UserError
 from unspool.live import Moment, Player
-from unspool.sampling import Opening
+from unspool.openings import Opening
 from unspool.system import System
 
 try:

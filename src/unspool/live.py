@@ -20,8 +20,8 @@ from torch import Tensor
 from unspool import sampling, store
 from unspool.data.actions import Actions, seen_in
 from unspool.errors import UserError
+from unspool.openings import Opening
 from unspool.rollout import Rollout, fork
-from unspool.sampling import Opening
 from unspool.system import System
 
 BUDGET = 256 << 20

@@ -23,10 +23,10 @@ from websockets.sync.client import ClientConnection, connect
 from unspool.data.actions import Actions
 from unspool.errors import NothingThere, UserError
 from unspool.live import Player
+from unspool.openings import Opening
 from unspool.play.keys import keys_of
 from unspool.play.server import Server
 from unspool.play.session import Session
-from unspool.sampling import Opening
 from unspool.schedule import Staircase
 from unspool.testing.steered import NAMES, filmed, steered
 

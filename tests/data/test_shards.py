@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from unspool import config, encoding, hub, preparation, sampling, store, training
+from unspool import config, encoding, hub, openings, preparation, sampling, store, training
 from unspool.codec import load_codec
 from unspool.data.folder import open_folder
 from unspool.data.how import Preparation
@@ -254,13 +254,13 @@ def test_a_context_comes_from_what_can_be_trained_on(recording: Path, shards: Pa
     nested.mkdir(parents=True)
     shutil.copy(recording / "2.mp4", nested / "clip.mp4")
     (nested / ".0.part.mp4").write_bytes(b"torn")
-    opening = sampling.context_of(str(tmp_path / "nested"), system, 3)
+    opening = openings.context_of(str(tmp_path / "nested"), system, 3)
     assert np.array_equal(opening.frames, read_video(recording / "2.mp4", frames=3)) and opening.fps == 10
-    held = sampling.context_of(str(shards), system, 3)
+    held = openings.context_of(str(shards), system, 3)
     assert np.array_equal(held.frames, read_video(recording / "5.mp4", frames=3)) and held.name.endswith("5.mp4")
     for where, clip, words in ((shards, 1, "holds 1 videos"), (nested, 7, "holds 1 videos"), (shards, 0, "are needed")):
         with pytest.raises(UserError, match=words):
-            sampling.context_of(str(where), system, 3 if clip else 99, clip=clip)
+            openings.context_of(str(where), system, 3 if clip else 99, clip=clip)
 
 
 def test_a_context_comes_at_the_rate_that_the_model_knows(recording: Path, shards: Path, tmp_path: Path) -> None:
@@ -269,18 +269,18 @@ def test_a_context_comes_at_the_rate_that_the_model_knows(recording: Path, shard
     whole = read_video(recording / "2.mp4")
     (tmp_path / "2.mp4").write_bytes((recording / "2.mp4").read_bytes())
     for where in (tmp_path / "2.mp4", tmp_path):
-        opening = sampling.context_of(str(where), system, 3, fps=5)
+        opening = openings.context_of(str(where), system, 3, fps=5)
         assert opening.fps == 5 and np.array_equal(opening.frames, whole[[0, 2, 4]])
-        assert np.array_equal(sampling.context_of(str(where), system, 3, fps=10.05).frames, whole[:3]), "nearly the same"
+        assert np.array_equal(openings.context_of(str(where), system, 3, fps=10.05).frames, whole[:3]), "nearly the same"
     with pytest.raises(UserError, match="frames at the model's 1 fps"):
-        sampling.context_of(str(tmp_path / "2.mp4"), system, 9, fps=1)
+        openings.context_of(str(tmp_path / "2.mp4"), system, 9, fps=1)
     with pytest.raises(UserError, match=r"10 frames a second, the model was trained on 5: prepare .* again with --fps 5"):
-        sampling.context_of(str(shards), system, 3, fps=5)
+        openings.context_of(str(shards), system, 3, fps=5)
     system = config.resolve("frame-by-frame", {"size": "nano", "resolution": 32, "components": 0}).build()
-    world = sampling.context_of("duel", system, 5)
-    slow = sampling.context_of("duel", system, 3, fps=15)
+    world = openings.context_of("duel", system, 5)
+    slow = openings.context_of("duel", system, 3, fps=15)
     assert (world.fps, slow.fps) == (30, 15) and len(slow.frames) == 3
-    assert sampling.nothing(system, 12).fps == 12 and sampling.nothing(system).fps == 30
+    assert openings.nothing(system, 12).fps == 12 and openings.nothing(system).fps == 30
 
 
 def test_a_checkpoint_tells_the_rate_of_its_data(recording: Path, shards: Path, tmp_path: Path) -> None:

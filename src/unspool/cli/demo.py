@@ -50,7 +50,7 @@ def parser(argv: list[str]) -> Parser:
 
 def run(options: argparse.Namespace) -> None:
     """Train if asked to, roll out, judge. The videos are whole as soon as the rollout ends, whatever happens after it."""
-    from unspool import config, hub, sampling
+    from unspool import config, hub, openings, sampling
     from unspool.explain import check_rollout
 
     if not 2 <= options.frames <= MOST_FRAMES:
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         print(warning, file=sys.stderr)
     if options.bf16:
         system.model.bfloat16()
-    clip = sampling.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
+    clip = openings.context_of(options.data, system, CONTEXT, split=options.split, clip=options.clip)
     rollout = sampling.start(system, clip.frames, options.seeds, options.seed)
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(options.seeds)]
     facts = {

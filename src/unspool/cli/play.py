@@ -80,7 +80,7 @@ def _session(options: argparse.Namespace) -> Any:
 
 def _contexts(options: argparse.Namespace, system: Any, checkpoint: Any) -> Callable[[int], Any]:
     """Contexts by their numbers. Raises UserError where nobody says what to begin from."""
-    from unspool import sampling
+    from unspool import openings, sampling
 
     where = options.data or checkpoint.config.get("data")
     if not where:
@@ -89,7 +89,7 @@ def _contexts(options: argparse.Namespace, system: Any, checkpoint: Any) -> Call
 
     def context(clip: int) -> Any:
         try:
-            return sampling.context_of(
+            return openings.context_of(
                 str(where), system, frames, split=options.split, clip=clip, fps=checkpoint.config.get("fps")
             )
         except UserError as error:

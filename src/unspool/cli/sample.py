@@ -136,7 +136,7 @@ class _Begun(NamedTuple):
 def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> _Begun:
     """The rollout to go on with, new or saved; a saved one keeps its --rollout options, and its actions, unless they are given
     anew. Frame rate and actions are those of the data that the model was trained on, where its checkpoint tells."""
-    from unspool import config, sampling
+    from unspool import config, openings, sampling
     from unspool.explain import check_rollout
     from unspool.snapshot import load_rollout, notes_of
 
@@ -155,11 +155,11 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     system = config.rollout_options(given).apply(system)
     for warning in check_rollout(system) if given or options.recipe else ():
         print(warning, file=sys.stderr)
-    context = sampling.nothing(system, fps)
+    context = openings.nothing(system, fps)
     if options.context is not None:
         chosen = {"split": options.split, "clip": options.clip, "fps": fps}
         follow = options.frames if system.model.controls and not options.actions else 0
-        context = sampling.context_of(options.context, system, options.context_frames, **chosen, follow=follow)
+        context = openings.context_of(options.context, system, options.context_frames, **chosen, follow=follow)
     known = context.actions if system.model.controls else None
     if options.actions and known is None:  # what led to the context nobody knows
         known = np.zeros((max(1, len(context.frames)), system.model.controls), np.float32)

@@ -20,8 +20,8 @@ import numpy as np
 from unspool import store
 from unspool.errors import NothingThere, UserError
 from unspool.live import Player
+from unspool.openings import Opening
 from unspool.play.keys import keys_of
-from unspool.sampling import Opening
 
 RECENT = 20
 """Chunks over which the rate shown is taken."""
