@@ -124,6 +124,27 @@ def test_teacher_forcing_groups() -> None:
     assert_close(value, (0.3 * x - (noise - target)).square().mean())
 
 
+def test_one_chunk_alone() -> None:
+    """Each place comes up, and nothing from it on is given as history."""
+    seen = set()
+    for k in range(12):
+        model = Recorded()
+        value = loss(TeacherForcing(2, alone=True), model, clips(), KEY + k)
+        (call,) = model.calls
+        (start,) = call["starts"]
+        assert call["x"].shape[1:3] == (1, 2)
+        assert_equal(call["clean"], clips()[:, :start])
+        level = call["level"][..., None, None, None]
+        target = clips()[:, None, start : start + 2]
+        assert_close(value, (0.3 * call["x"] - ((call["x"] - (1 - level) * target) / level - target)).square().mean())
+        seen.add(start)
+    assert seen == {2, 4, 6}
+    model = Recorded()
+    shapes = clips().to("meta")
+    next(iter(TeacherForcing(2, alone=True)(model, AlphaBlend(), Clip(shapes), KEY.to("meta"))))
+    assert model.calls[0]["starts"] == (4,), "the middle one, when FLOPs are counted"
+
+
 def test_context_noise_is_told() -> None:
     model = Recorded()
     loss(TeacherForcing(2, 2, 0.3), model, clips(), KEY)

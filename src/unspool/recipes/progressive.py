@@ -5,17 +5,17 @@ window and remembers nothing else: weights of one load in the others where `size
 `ar-diffusion` and `acdit` look back alone and keep a key/value cache.
 
 size: of the transformer. resolution: pixels of a frame's side. patch: pixels of a token's side. components: numbers that the
-codec keeps of a patch, 0 for its pixels. chunk: frames that share a level, enter and leave together. chunks: in flight at once.
-kept: clean chunks that stand in front of the flight, 0 for none. flight: frames in flight at once. before: clean frames that
-stand in front of the flight. partitions: clips that the queue is long. steps: of a descent from noise to clean. shift: above 1,
-more of the descent is near noise; it grows with the tokens in flight. jitter: of all levels of a training window together, in
-gaps between two chunks. partial: share of training windows of the beginning and of the end, half each. bare: share of the
-beginnings that are learned from nothing. opening: share of training windows of the beginning. clean: share of chunks that
-training leaves without noise. window: frames that the key/value cache keeps. frames: of a training clip. context_noise: highest
-level of the noise on the history in training, told to the model. reweigh: how much less a frame counts in training behind noisy
-ones, 0 for not at all. predict: what the network puts out. controls: features of an action per frame that the model is told, 0
-for none; then the data must have as many. text: what prompts are made of: `captions` for the words of the data's captions, or
-the folder of a transformers encoder.
+codec keeps of a patch, 0 for its pixels. chunk: frames that share a level, enter and leave together. chunks: in flight at
+once. kept: clean chunks that stand in front of the flight, 0 for none. flight: frames in flight at once. before: clean frames
+that stand in front of the flight. partitions: clips that the queue is long. steps: of a descent from noise to clean. shift:
+above 1, more of the descent is near noise; it grows with the tokens in flight. jitter: of all levels of a training window
+together, in gaps between two chunks. partial: share of training windows of the beginning and of the end, half each. bare:
+share of the beginnings that are learned from nothing. opening: share of training windows of the beginning. clean: share of
+chunks that training leaves without noise. window: frames that the key/value cache keeps. frames: of a training clip.
+context_noise: highest level of the noise on the history in training, told to the model. reweigh: how much less a frame counts
+in training behind noisy ones, 0 for not at all. alone: one block is learned in a pass rather than all. predict: what the
+network puts out. controls: features of an action per frame that the model is told, 0 for none; then the data must have as
+many. text: what prompts are made of: `captions` for the words of the data's captions, or the folder of a transformers encoder.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ def acdit(
     frames: Count = 22,
     context_noise: Share = 0.0,
     reweigh: Share = 0.0,
+    alone: bool = False,
     predict: Output = "velocity",
     controls: Natural = 0,
     text: Wording = None,
@@ -184,7 +185,7 @@ def acdit(
     """
     model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk, text, window=window)
     weigh = ByContext(reweigh) if reweigh else None
-    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), weigh=weigh)
+    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), weigh=weigh, alone=alone)
     return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
 
 

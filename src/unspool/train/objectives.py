@@ -72,7 +72,8 @@ class TeacherForcing:
 
     chunk: frames that are denoised together. first: clean frames in front of the first chunk. context_noise: history is
     noised to a level drawn from (0, context_noise) for each clip, and the model is told. memory_noise: what noises the memory
-    itself. weigh: how much each frame counts, by the noise on what lies before it.
+    itself. weigh: how much each frame counts, by the noise on what lies before it. alone: one chunk is learned in a pass, at a
+    random place that all clips of the batch share, and what lies behind it is not looked at.
     """
 
     chunk: int = 1
@@ -82,11 +83,15 @@ class TeacherForcing:
     loss: Target = "velocity"
     memory_noise: MemoryNoise | None = None
     weigh: Weigh | None = None
+    alone: bool = False
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         starts = tuple(range(self.first, clip.frames.shape[1] - self.chunk + 1, self.chunk))
         if not starts:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no chunk of {self.chunk} after {self.first}")
+        if self.alone:  # where there are shapes alone, when FLOPs are counted, the middle one
+            drawn = 0.5 if key.is_meta else float(rng.uniform(rng.fold(key[:1], 22), 1))
+            starts = (starts[int(drawn * len(starts))],)
         history = clip.frames[:, : starts[-1]]
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
