@@ -1,4 +1,4 @@
-"""What a unit of the random-feature MMD is worth under a claim's own conditions: what other real video gets, and a frozen one.
+"""What a unit of the random-feature MMD is worth under a claim's own conditions: other real video and a frozen one.
 
     python bench/claim_units.py recursive-alpha [pa-vdm ...]
 
@@ -18,7 +18,7 @@ from unspool.evaluate.drift import edges_of
 from unspool.evaluate.features import WINDOW, random_features
 from unspool.evaluate.gathered import Base, Gathered
 from unspool.evaluate.lines import LINES
-from unspool.evaluate.tables import _interval
+from unspool.evaluate.tables import judge
 
 
 def main() -> None:
@@ -40,7 +40,8 @@ def main() -> None:
         truth, real, other = np.split(np.array(moving), [told.contexts, told.contexts + told.real])
         base = Base(gathered(real), gathered(truth), None, told.segment)
         for what, arm in (("other real", gathered(other)), ("frozen", gathered(frozen))):
-            value, low, high = (round(float(v), 1) for v in _interval(mmd.of(arm, base), base)[:3])
+            values = mmd.of(arm, base)
+            value, low, high = (round(v, 1) for v in judge(values, base, float(np.abs(values).max())).interval)
             print(f"{name}: {size} pixels, {told.frames} frames: {what} {value} [{low}, {high}]", flush=True)
 
 

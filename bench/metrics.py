@@ -20,15 +20,8 @@ from _common import machine, table
 
 from unspool import store
 from unspool.data.worlds import Duel
-from unspool.evaluate.distance import (
-    coverage_density,
-    frechet,
-    frechet_between,
-    mmd2,
-    mmd2_between,
-    over_floor,
-    two_sample_p,
-)
+from unspool.evaluate.chance import apart, frechet_between, mmd2_between, over_floor, two_sample_p
+from unspool.evaluate.distance import coverage_density, frechet
 from unspool.evaluate.features import SEEDS, WINDOW, random_features
 
 COUNTS = (64, 128, 256, 512, 1024, 2048)
@@ -47,7 +40,7 @@ def chance(features: np.ndarray, rows: int) -> dict[str, Any]:
     rng, found, p = np.random.default_rng(0), [], []
     for trial in range(TRIALS):
         a, b = np.split(features[rng.permutation(len(features))[: 2 * rows]], 2)
-        found.append((mmd2(a, b), frechet(a, b), *coverage_density(a, b)))
+        found.append((apart(a, b, mmd2_between), frechet(a, b), *coverage_density(a, b)))
         p.append(two_sample_p(a, b, mmd2_between, DRAWS, seed=trial))
     figures, spread = np.array(found), features.var(0).sum()
     return {

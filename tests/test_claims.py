@@ -65,7 +65,8 @@ def words(done: list[Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("value", "low", "high", "says"),
     [
-        (1, 0.1, 2, "holds"), (2.5, 2, 3, "holds"), (1.0, 0.5, 1.5, "holds"), (0.9, 0.1, 1.7, "undecided"),
+        (1.5, 1, 2, "holds"), (2.5, 2, 3, "holds"), (1, 0.1, 2, "undecided"), (5, 0.9, 9.1, "undecided"),
+        (1.0, 0.5, 1.5, "undecided"), (0.9, 0.1, 1.7, "undecided"),
         (3, 0, 6, "undecided"), (3, -1, 7, "undecided"), (0.5, -1, 2, "undecided"), (0, -1, 1, "undecided"),
         (0.5, 0.1, 0.9, "fails"), (0, -0.9, 0.9, "fails"), (-2.5, -3, -2, "fails"),
     ],

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, get_type_hints
 
 import pydantic
 
-from unspool import recipes
+from unspool import recipes, store
 from unspool.errors import UserError
 from unspool.grid import Shifted
 from unspool.model.guidance import Guided
@@ -107,7 +107,7 @@ class Settings:
         sections = {"train": dataclasses.asdict(self.train), "rollout": dataclasses.asdict(self.rollout)}
         given = {name: {k: v for k, v in section.items() if v is not None} for name, section in sections.items()}
         named = {name: where for name, where in (("data", self.data), ("codec", self.codec)) if where is not None}
-        return plain({"recipe": self.recipe, **named, **self.arguments, **given})
+        return store.plain({"recipe": self.recipe, **named, **self.arguments, **given})
 
     def build(self) -> System:
         """The system, its weights drawn under the training seed."""
@@ -257,14 +257,3 @@ def _fitted(setting: Setting, value: Any) -> Any:
         told = (problem["msg"].removeprefix("Input should be ").removeprefix("Input is not ") for problem in error.errors())
         wants = dict.fromkeys(told)
         raise UserError(f"{setting.name} = {value!r} does not fit: it should be {' or '.join(wants)}") from None
-
-
-def plain(value: Any) -> Any:
-    """What YAML and JSON can hold: fractions and paths become text."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -130,7 +130,7 @@ def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], d
         raise ValueError("settings must name the recipe and its arguments, else the system cannot be rebuilt")
     tensors = {name: p.to(dtype or p.dtype) for name, p in system.named_parameters()}
     store.save_tensors(folder / "model.safetensors", tensors)
-    store.write_json(folder / "config.json", config.plain({"format": FORMAT, **settings}))
+    store.write_json(folder / "config.json", store.plain({"format": FORMAT, **settings}))
     return folder
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -13,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -177,6 +180,26 @@ def write_bytes(path: Path, content: bytes) -> None:
         aside.write_bytes(content)
 
     write_aside(path, write)
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """What JSON and YAML can hold: named tuples and dataclasses become objects, arrays lists, fractions and paths text, numbers
+    that are not finite null. digits: that fractional numbers are rounded to, all of them unless given."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict(), digits)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value), digits)
+    if isinstance(value, Mapping):
+        return {str(key): plain(part, digits) for key, part in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist(), digits)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part, digits) for part in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else float(f"{value:.{digits}g}")
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -184,7 +184,7 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     job, system, data, held_out, description, flops, _ = prepared
     settings, options = job.settings, job.settings.train
     rollout = {name: value for name, value in asdict(settings.rollout).items() if value is not None}
-    saved = config.plain({
+    saved = store.plain({
         "format": hub.FORMAT, "recipe": settings.recipe, "arguments": settings.arguments,
         "rollout": rollout, "data": settings.data, "fps": data.fps, "train": asdict(options),
         **({"actions": known.told()} if system.model.controls and (known := actions_of(data)) else {}),

@@ -7,6 +7,7 @@ import pytest
 
 from unspool.errors import UserError
 from unspool.evaluate import Interval, paired_ratio, ratio
+from unspool.evaluate.bootstrap import mean
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -26,6 +27,14 @@ def test_pairs_are_worth_more_than_strangers() -> None:
     paired, apart = paired_ratio(model, scene), ratio(model, scene)
     assert paired.value == apart.value == pytest.approx(model.mean() / scene.mean())
     assert 5 * (paired.high - paired.low) < apart.high - apart.low
+
+
+def test_a_mean_has_the_interval_of_the_obvious_bootstrap() -> None:
+    values, rng = np.random.default_rng(0).normal(5, 2, 12), np.random.default_rng(3)
+    drawn = [values[rng.integers(12, size=12)].mean() for _ in range(4000)]
+    found = mean(values)
+    assert found.value == pytest.approx(values.mean())
+    assert found[1:] == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.1)
 
 
 def test_same_seed_same_interval_and_one_clip_has_none() -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unspool.errors import UserError
-from unspool.evaluate.distance import mmd2, mmd2_between, over_floor
+from unspool.evaluate.chance import apart, mmd2_between, over_floor
 from unspool.evaluate.features import LEVEL, SEEDS, WINDOW, _network, random_features
 
 COUNT = 48
@@ -82,8 +82,8 @@ def test_a_fault_is_seen_and_more_of_it_more_so_by_each_network(
     real, other = seen[:, :COUNT], seen[:, COUNT : 2 * COUNT]
     made = [random_features(fault(windows[2 * COUNT :], level)) for level in levels]
     for seed in SEEDS:
-        sound = mmd2(seen[seed, 2 * COUNT :], real[seed])
-        found = [mmd2(features[seed], real[seed]) for features in made]
+        sound = apart(seen[seed, 2 * COUNT :], real[seed], mmd2_between)
+        found = [apart(features[seed], real[seed], mmd2_between) for features in made]
         assert (np.diff([sound, *found]) > 0).all()
         assert over_floor(made[-1][seed], real[seed], other[seed], mmd2_between, 199).ratio.value > 2
     for seed in SEEDS:

@@ -1,4 +1,4 @@
-"""Every rung does what it says, more of it the higher the severity; a climb tells a measure that ranks from one that cannot."""
+"""Every rung does what it says, more of it the higher the severity. What ranks them: test_lines.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from unspool.errors import UserError
 from unspool.evaluate.curves import measure
-from unspool.evaluate.ladder import LOOP, RUNGS, WINDOW, Measure, Rung, climb, corrupt
+from unspool.evaluate.ladder import LOOP, RUNGS, WINDOW, Rung, corrupt
 
 BY_NAME = {rung.name: rung for rung in RUNGS}
 
@@ -64,48 +64,7 @@ def test_pictures_change_as_the_rung_says(fresh: np.ndarray) -> None:
     np.testing.assert_allclose(corrupt(BY_NAME["blur"], videos, 1.0)[0, 0], want, atol=0.51)
 
 
-def of(summary: str) -> Measure:
-    figure = {
-        "brightness": lambda videos: videos.mean((1, 2, 3, 4)),
-        "constant": lambda videos: np.zeros(len(videos)),
-        "chance": lambda videos: np.random.default_rng(int(videos.astype(int).sum())).normal(size=len(videos)),
-        "motion": lambda videos: measure(videos).motion[:, 1:].mean(1),
-    }[summary]
-    return Measure(summary, (), figure, lambda made, real: float(abs(made.mean() - real.mean())))
-
-
-def test_only_a_measure_that_ranks_is_said_to_rank(clips: np.ndarray) -> None:
-    ranks = {name: {step.rung: step.ranks for step in climb(of(name), clips)} for name in ("motion", "brightness", "constant")}
-    assert ranks["motion"]["noise"] and ranks["motion"]["shuffle"]
-    assert not ranks["motion"]["colour"]
-    assert not any(ranks["brightness"][name] for name in ("swap", "shuffle", "cut", "noise"))
-    assert not any(ranks["constant"].values())
-    assert sum(step.ranks for step in climb(of("chance"), clips)) <= 1
-
-
-def test_a_measure_that_turns_back_does_not_rank(clips: np.ndarray) -> None:
-    """It grows with the tint up to 40 grey levels and falls again, but stays far beyond the band of real video."""
-
-    def hat(videos: np.ndarray) -> np.ndarray:
-        tint = np.diff(measure(videos).rgb[:, [0, -1], 0])[:, 0]
-        return np.where(tint < 40, tint, 60 - tint / 2)
-
-    turning = Measure("hat", (), hat, lambda made, real: float(abs(np.median(made) - np.median(real))))
-    (up,) = climb(turning, clips // 2, [BY_NAME["colour"]], (0.3, 0.6))
-    (back,) = climb(turning, clips // 2, [BY_NAME["colour"]], (0.3, 0.6, 1.0))
-    assert up.ranks and not back.ranks
-    assert (back.figures > back.limit).all()
-
-
-def test_a_paired_measure_is_held_against_its_own_originals(clips: np.ndarray) -> None:
-    apart = Measure("apart", (), lambda v: v, lambda made, real: float(np.abs(made.astype(int) - real).mean()), paired=True)
-    steps = climb(apart, clips)
-    assert all(step.ranks and step.limit == 0 and len(step.null) == 1 for step in steps) and len(steps) == len(RUNGS)
-    assert apart.figure(clips, clips) == 0
-    assert apart.beside == "motion" and apart.blind == tuple(BY_NAME)
-
-
-def test_what_cannot_be_climbed_is_refused(clips: np.ndarray) -> None:
+def test_what_cannot_be_corrupted_is_refused(clips: np.ndarray) -> None:
     noise, cut = BY_NAME["noise"], BY_NAME["cut"]
     for severity in (0, -0.5, 1.5, float("nan")):
         with pytest.raises(UserError, match="severity"):
@@ -114,16 +73,3 @@ def test_what_cannot_be_climbed_is_refused(clips: np.ndarray) -> None:
         corrupt(noise, clips / 255, 0.5)
     with pytest.raises(UserError, match="3 videos"):
         corrupt(cut, clips[:2], 0.5)
-    with pytest.raises(UserError, match="16 real clips"):
-        climb(of("motion"), clips[:15])
-    for severities in ((1.0,), (0.5, 0.25), (0.5, 0.5)):
-        with pytest.raises(UserError, match="two severities"):
-            climb(of("motion"), clips, RUNGS, severities)
-    with pytest.raises(UserError, match="4 frames"):
-        climb(of("motion"), clips[:, :3])
-    with pytest.raises(UserError, match="4 frames"):
-        of("motion").figure(clips[:, :3], clips[:, :3])
-    with pytest.raises(UserError, match="shape of the videos"):
-        of("motion").figure(clips, clips[:, :20])
-    with pytest.raises(UserError, match="shape of the videos"):
-        of("motion")._replace(paired=True).figure(clips[:5], clips[:6])

@@ -10,7 +10,7 @@ import pytest
 from unspool.errors import UserError
 from unspool.evaluate import copy_last
 from unspool.evaluate.clipwise import blocks, cubic, mmd2, nearness
-from unspool.evaluate.tables import LINES, Base, Cell, Gathered, _chance, _interval, differences, drift_of, holm, table
+from unspool.evaluate.tables import LINES, Base, Cell, Gathered, differences, drift_of, holm, judge, table
 from unspool.evaluate.watch import Watch, in_blocks
 
 FRAMES, SEGMENT, CONTEXTS = 120, 60, 8
@@ -61,7 +61,7 @@ def test_every_measure_has_a_figure_or_a_reason(cells: dict[str, dict[str, Cell]
     for row in cells.values():
         assert list(row) == [line.name for line in LINES]
         for cell in row.values():
-            assert (cell.interval is None) == bool(cell.why)
+            assert (cell.interval is None or np.isnan(cell.interval.low)) == bool(cell.why)
     said = {name for name, cell in cells["other real"].items() if cell.interval is None}
     assert said == {"lpips", "energy", "diversity"}  # no weights, one future, no world to run again
 
@@ -124,7 +124,7 @@ def test_windows_and_futures_that_are_alike_do_not_make_an_mmd(alike: float) -> 
     found = []
     for _ in range(60):
         base = Base(clips(16, 1), clips(8, 1), None, SEGMENT)
-        found.append(_interval(line.of(clips(8, 8), base), base))
+        found.append(judge(line.of(clips(8, 8), base), base, 1.0).interval)
     value, low, high = np.array(found).T
     assert abs(value.mean()) < 3 * value.std() / np.sqrt(len(value)) < 0.3
     assert np.mean((low > 0) | (high < 0)) <= 0.08
@@ -169,8 +169,8 @@ def test_intervals_hold_the_truth_19_times_in_20_and_shrink_as_the_root_of_the_c
     widths = {}
     for contexts in (8, 32, 128):
         values = [means(draws, contexts) for _ in range(2000)]
-        found = [_interval(one, Sized(contexts)) for one in values]  # type: ignore[arg-type]
-        chances = [_chance(one, Sized(contexts)) for one in values]  # type: ignore[arg-type]
+        judged = [judge(one, Sized(contexts), 1.0) for one in values]  # type: ignore[arg-type]
+        found, chances = [one.interval for one in judged], [one.p for one in judged]
         assert [p < 0.05 for p in chances] == [low > 0 or high < 0 for _, low, high in found]
         assert np.mean([low <= 0 <= high for _, low, high in found]) == pytest.approx(0.95, abs=0.02)
         widths[contexts] = np.mean([high - low for _, low, high in found])
@@ -178,6 +178,15 @@ def test_intervals_hold_the_truth_19_times_in_20_and_shrink_as_the_root_of_the_c
     assert widths[8] / widths[32] == pytest.approx(2 * 2.365 / 2.040, rel=0.08)  # Student's t of 7 and of 31
 
 
-def test_one_context_has_no_interval() -> None:
-    value, low, high = _interval(np.array([1.0, np.nan, 1, 1]), Sized(1))  # type: ignore[arg-type]
-    assert value == 1 and np.isnan([low, high]).all()
+@pytest.mark.parametrize("contexts", [1, 2, 3])
+def test_few_contexts_have_no_interval(contexts: int) -> None:
+    found = judge(np.arange(contexts + 5.0), Sized(contexts), 1.0)  # type: ignore[arg-type]
+    assert found.interval.value == 0 and np.isnan([*found.interval[1:], found.p]).all() and "4 contexts" in found.why
+
+
+def test_what_differs_by_rounding_alone_has_no_interval() -> None:
+    alike = 0.1 + 1e-17 * np.arange(14) + 1e-16 * (np.arange(14) % 2)
+    found = judge(alike, Sized(8), 0.1)  # type: ignore[arg-type]
+    assert np.isnan([*found.interval[1:], found.p]).all() and "the same without any" in found.why
+    known = judge(alike + 1e-3 * (np.arange(14) == 3), Sized(8), 0.1)  # type: ignore[arg-type]
+    assert np.isfinite([*known.interval, known.p]).all() and not known.why

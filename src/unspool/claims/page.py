@@ -14,16 +14,16 @@ from unspool.errors import UserError
 
 HEAD = """# Claims
 
-What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 or 64
-pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it would
-count stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was changed
-since, the verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 % interval; a
-minus means worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3 standard
-errors to each side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts would say
-is not in it. The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
+What each system's paper says, as one small experiment: two arms, as many FLOPs and the same training seeds for either, 32 or
+64 pixels a side, under a million parameters. Which arm should be better, by which measure, and from which difference on it
+would count stands in [bench/claims](../bench/claims) and was committed before the run; where it was not, or the file was
+changed since, the verdict says so. The effect is how much better the expected arm is, in the measure's unit, with its 95 %
+interval; a minus means worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3
+standard errors to each side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts
+would say is not in it. The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
 
-**holds**: the interval lies above 0, and the effect itself is no smaller than the smallest that counts. **fails**: the whole
-interval lies below the smallest that counts. **undecided**: neither, and a claim about memory where no run of either arm
+The verdict is read off the interval alone. **holds**: the whole interval lies at or above the smallest effect that counts.
+**fails**: the whole interval lies below it. **undecided**: neither, and a claim about memory where no run of either arm
 remembers 2 dB worth. A contrast this small speaks of this setting only; a failure here does not refute a paper.
 
 *read*: what the experiment rests on stands in a text or code of the authors that was read. *reconstructed*: from descriptions

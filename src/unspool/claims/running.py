@@ -19,7 +19,6 @@ from unspool.claims.claim import Claim, Experiment
 from unspool.claims.measures import Measure, is_blind
 from unspool.claims.verdict import Effect, effect, goodness, verdict
 from unspool.errors import UserError
-from unspool.evaluate.pages.report import plain
 from unspool.train.job import changes, find_checkpoint, step_of
 from unspool.train.run import commit, flops_per_clip, hardware, versions
 
@@ -112,7 +111,7 @@ def judge(trial: Trial, report: evaluation.Report | None = None) -> dict[str, An
             told={"command": shlex.join(trial.argv)},
         )  # fmt: skip
         found = evaluation.run(what, report)
-        result: dict[str, Any] = plain(_result(trial, found))
+        result: dict[str, Any] = store.plain(_result(trial, found), digits=6)
         store.write_json(place_of(trial), result)
     return result
 

@@ -54,8 +54,7 @@ def effect(better: Sequence[float], other: Sequence[float]) -> Effect:
 
 
 def verdict(found: Effect, smallest: float) -> Verdict:
-    """holds: the effect is surely above 0, and as found it is as large as counts. fails: it surely is not that large. Else
-    undecided."""
+    """From the interval alone. holds: the effect is surely as large as counts. fails: it surely is not. Else undecided."""
     if found.high < smallest:
         return "fails"
-    return "holds" if found.low > 0 and found.value >= smallest else "undecided"
+    return "holds" if found.low >= smallest else "undecided"

@@ -4,7 +4,7 @@ A figure never stands alone: motion is paired with sharpness and colour, a model
 """
 
 from unspool.evaluate.bootstrap import Interval, paired_ratio, ratio
-from unspool.evaluate.controls import copy_last, real_against_real
+from unspool.evaluate.controls import copy_last
 from unspool.evaluate.curves import Curves, measure
 from unspool.evaluate.drift import Horizon, Metric, Row, Series, Slope, Table, segments, tabulate
 from unspool.evaluate.pages.report import closing_table, write_report
@@ -27,7 +27,6 @@ __all__ = [
     "measure",
     "paired_ratio",
     "ratio",
-    "real_against_real",
     "repetition",
     "segments",
     "side_by_side",

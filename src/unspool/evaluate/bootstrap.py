@@ -31,6 +31,11 @@ def paired_ratio(a: np.ndarray, b: np.ndarray, draws: int = 2000, seed: int = 0)
     return _interval(top, bottom, top[picks].mean(1), bottom[picks].mean(1))
 
 
+def mean(values: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
+    """Of one figure per clip or context, which are drawn. Raises UserError unless all are finite, and there is one."""
+    return paired_ratio(values, np.ones(len(values)), draws, seed)
+
+
 def ratio(a: np.ndarray, b: np.ndarray, draws: int = 2000, seed: int = 0) -> Interval:
     """mean(a) / mean(b) of unrelated clips, any number on either side: both are drawn by themselves.
 

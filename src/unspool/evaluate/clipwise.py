@@ -54,7 +54,7 @@ def mmd2(known: Blocks, ours: np.ndarray, theirs: np.ndarray) -> NDArray[np.floa
 
 
 def cubic(rows: np.ndarray) -> np.ndarray:
-    """The kernel of `distance.mmd2`."""
+    """(x.y / D + 1)^3, the kernel of KID (Binkowski et al. 1801.01401)."""
     return (rows @ rows.T / rows.shape[1] + 1) ** 3
 
 

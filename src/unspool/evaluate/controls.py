@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unspool.errors import UserError
-from unspool.evaluate.curves import measure
-from unspool.evaluate.drift import Horizon, Series, series_of, tabulate
+from unspool.evaluate.drift import Horizon, Series, tabulate
 
 
 def copy_last(context: np.ndarray, frames: int) -> np.ndarray:
@@ -18,15 +17,9 @@ def copy_last(context: np.ndarray, frames: int) -> np.ndarray:
     return np.repeat(context[-1:], frames, axis=0)
 
 
-def real_against_real(real: np.ndarray, length: int = 100) -> tuple[Horizon, ...]:
-    """uint8 (M, T, H, W, 3), M >= 4: horizons of every real clip against the band of all others. The floor: a metric
-    that real video does not pass says nothing of a model."""
-    curves = measure(real)
-    return leave_one_out(series_of(curves, curves), length)
-
-
 def leave_one_out(series: Sequence[Series], length: int = 100) -> tuple[Horizon, ...]:
-    """The same, of curves that are measured already; only `real` of each series is read."""
+    """Real against real: horizons of every real clip against the band of all others, of which 4 are needed; only `real` of each
+    series is read. The floor: a metric that real video does not pass says nothing of a model."""
     if not series or len(series[0].real) < 4:
         raise UserError("real against real needs at least 4 real clips")
     found: list[Horizon] = []

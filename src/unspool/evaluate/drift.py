@@ -70,7 +70,7 @@ class Horizon(NamedTuple):
 
 
 class Slope(NamedTuple):
-    """Theil-Sen slope over segments: change per 100 frames, in the unit of the metric."""
+    """How fast one metric of one video goes away from real video: real deviations per 100 frames, signed; see `slope_of`."""
 
     video: int
     metric: str
@@ -127,14 +127,13 @@ def series_of(videos: Curves, real: Curves, context: Curves | None = None, conte
 def tabulate(series: Iterable[Series], length: int = 100) -> Table:
     """All series over segments of `length` frames, with horizons and slopes. Series may hold further metrics."""
     rows: list[Row] = []
-    slopes: list[Slope] = []
     for metric, values, real in series:
         edges = edges_of(values.shape[1], length)
         means, band = segment_means(values, edges), band_of(segment_means(real, edges), log=metric.log, low=metric.low)
         rows += [_row(video, s, edges, metric, means, band) for video in range(len(means)) for s in range(len(edges))]
-        centres = [(start + stop - 1) / 2 for start, stop in edges]
-        slopes += [Slope(video, metric.name, 100 * theil_sen(centres, means[video])) for video in range(len(means))]
-    return Table(tuple(rows), tuple(_horizons(rows)), tuple(slopes))
+    lines = _lines(rows)
+    slopes = [Slope(video, metric, _slope(line)) for (video, metric), line in lines.items()]
+    return Table(tuple(rows), tuple(_horizons(lines)), tuple(slopes))
 
 
 def edges_of(frames: int, length: int) -> list[tuple[int, int]]:
@@ -160,13 +159,18 @@ def segment_means(values: np.ndarray, edges: Sequence[tuple[int, int]]) -> np.nd
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def theil_sen(x: Sequence[float], y: Sequence[float] | np.ndarray) -> float:
-    """Median slope of all pairs of points; NaN for fewer than two. Robust: one odd segment does not turn it."""
-    xs, ys = np.asarray(x, float), np.asarray(y, float)
-    i, j = np.triu_indices(len(xs), 1)
-    slopes = (ys[j] - ys[i]) / (xs[j] - xs[i])
-    slopes = slopes[~np.isnan(slopes)]
-    return float(np.median(slopes)) if len(slopes) else float("nan")
+def slope_of(at: Sequence[float], away: Sequence[float] | np.ndarray) -> float:
+    """The least-squares line of deviations `away` at the frames `at` that begins at 0: its rise per 100 frames; NaN for none.
+
+    It begins at 0 because a video goes on from true frames. A line of any beginning, such as Theil and Sen's, is flat for
+    what is broken from the first frame on, and for what froze early: both would drift less than real video does.
+
+    >>> slope_of([50, 150, 250], [1, 3, 5]), round(slope_of([50, 150, 250], [5, 5, 5]), 3)
+    (2.0, 2.571)
+    """
+    x, y = np.asarray(at, float), np.asarray(away, float)
+    x, y = x[~np.isnan(y)], y[~np.isnan(y)]
+    return float(100 * (x @ y) / (x @ x)) if len(x) else float("nan")
 
 
 def still_pairs(motion: np.ndarray, threshold: float) -> np.ndarray:
@@ -191,10 +195,19 @@ def _row(video: int, s: int, edges: list[tuple[int, int]], metric: Metric, means
     return Row(video, s, start, stop, metric.name, value, mean, low, high, ratio, float(drift), side)
 
 
-def _horizons(rows: list[Row]) -> list[Horizon]:
+def _lines(rows: list[Row]) -> dict[tuple[int, str], list[Row]]:
+    """(video, metric) -> its segments."""
     lines: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
         lines.setdefault((row.video, row.metric), []).append(row)
+    return lines
+
+
+def _slope(line: list[Row]) -> float:
+    return slope_of([(row.start + row.stop) / 2 for row in line], [row.drift for row in line])
+
+
+def _horizons(lines: dict[tuple[int, str], list[Row]]) -> list[Horizon]:
     alone = {key: _leaves(line) for key, line in lines.items()}
     found = []
     for video, metric in alone:

@@ -2,9 +2,8 @@
 
 A single future of an uncertain world cannot be compared with the one that happened. A proper score of a set of them can: it
 is least, in expectation, where the set is drawn from the world's own distribution. Collapsed, shifted and too wild sets all
-pay. Here stand the energy score of frames and the CRPS of series of numbers, both in the fair form, whose expectation does
-not depend on how many futures there are. Frames are scored one by one: what they make together, such as motion, is not
-seen and is scored as a series of its own.
+pay. Here stands the energy score of frames in the fair form, whose expectation does not depend on how many futures there
+are. Frames are scored one by one: what they make together, such as motion, is not seen.
 """
 
 from __future__ import annotations
@@ -65,18 +64,6 @@ def energy_score(made: np.ndarray, real: np.ndarray) -> Futures:
     error, diversity = _distance(points, truth).mean((1, 2)), _pairs(points)
     floor = _pairs(truth) / 2 if len(real) > 1 else torch.full_like(error, torch.nan)
     return Futures(*(part.numpy() for part in (error - diversity / 2, error, diversity, floor)))
-
-
-def crps(made: np.ndarray, real: np.ndarray) -> NDArray[np.float64]:
-    """made: (S >= 8, n), one number per future and frame, such as motion; real: (n,). Fair CRPS (n,) in the same unit.
-
-    Gneiting and Raftery 2007, equation 21, in the fair form of Ferro 2014 (both reconstructed). It is the energy score of
-    one dimension. Raises UserError for fewer futures, other shapes and NaN.
-    """
-    _enough(made, "CRPS")
-    if made.ndim != 2 or real.shape != made.shape[1:]:
-        raise UserError(f"CRPS needs a series (n,) for futures (S, n), not {real.shape} for {made.shape}")
-    return energy_score(made[..., None], real[None, :, None]).score
 
 
 def thumbnails(videos: np.ndarray) -> NDArray[np.float32]:

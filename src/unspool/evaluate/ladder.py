@@ -1,13 +1,13 @@
 """The ladder of corruptions: what a measure must tell from real video, said by trying it.
 
-A rung is one fault of generated video, done to real video as far as its severity says, 0 < severity <= 1. A measure climbs
-a rung if it moves away from what real video gives against real video as the fault grows, and ends beyond the band of that.
-Measures say which rungs they see; a test climbs those. `measures.py` holds them.
+A rung is one fault of generated video, done to real video as far as its severity says, 0 < severity <= 1. A measure ranks a
+rung if it moves away from what real video gives against real video as the fault grows, and ends beyond the band of that. The
+lines of the table of `unspool eval` say which rungs they rank, see `lines.py`; a test tries those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,14 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from unspool.errors import UserError
-from unspool.evaluate.band import band_of
 from unspool.evaluate.curves import check
 from unspool.evaluate.quality import gaussian
 
-SEVERITIES = (0.25, 0.5, 1.0)
-FEWEST = 16  # real clips: halves of eight, as scores of sets need
-SHORTEST = 4  # frames: a change, and those before and after it
-SPLITS = 12  # of the real clips into halves, for the band of real against real
 NOISE = 32.0  # grey levels, deviation
 BLUR = 1 / 20  # of the shorter side, deviation: 3.2 pixels at 64
 WINDOW = 16  # frames that are shuffled among themselves
@@ -42,53 +37,6 @@ class Rung(NamedTuple):
     corruption: Corruption
 
 
-class Measure(NamedTuple):
-    """How far a set of videos is from real ones: larger is farther.
-
-    sees: names of the rungs that it ranks. summary: uint8 (N, T, H, W, 3) -> (N, ...), what it needs to know of each video.
-    distance: of two such summaries, videos first. paired: it compares each video with its own original, not two sets.
-    """
-
-    name: str
-    sees: tuple[str, ...]
-    summary: Callable[[np.ndarray], np.ndarray]
-    distance: Callable[[np.ndarray, np.ndarray], float]
-    paired: bool = False
-
-    def figure(self, videos: np.ndarray, real: np.ndarray) -> float:
-        """uint8 (N, T >= 4, H, W, 3) against (M, T, H, W, 3); M = N where paired. Raises UserError otherwise."""
-        _check(videos)
-        if videos.shape[1:] != real.shape[1:] or (self.paired and len(videos) != len(real)):
-            raise UserError(f"{self.name} needs real clips of the shape of the videos, {videos.shape}, not {real.shape}")
-        return self.distance(self.summary(videos), self.summary(real))
-
-    @property
-    def blind(self) -> tuple[str, ...]:
-        """Names of the rungs that it does not rank, or not in every world that the tests try."""
-        return tuple(rung.name for rung in RUNGS if rung.name not in self.sees)
-
-    @property
-    def beside(self) -> str | None:
-        """The measure it must be read beside: motion, where freezing goes unseen, or where videos are compared one by one:
-        a frozen frame is nearer to what truly followed than many a lively future that did not happen."""
-        return "motion" if self.paired or "freeze" not in self.sees else None
-
-
-class Climb(NamedTuple):
-    """figures: one per severity. null: those of real against real. limit: 95 of 100 further ones lie below it.
-
-    ranks: whether the two most severe figures are beyond the limit, and of those beyond it none falls back by more than the
-    deviation of the null. What is seen at full severity only is not ranked.
-    """
-
-    measure: str
-    rung: str
-    figures: NDArray[np.float64]
-    null: NDArray[np.float64]
-    limit: float
-    ranks: bool
-
-
 def corrupt(rung: Rung, videos: np.ndarray, severity: float, seed: int = 0) -> np.ndarray:
     """uint8 (N, T, H, W, 3) -> a new array of that shape, the same for one seed.
 
@@ -98,54 +46,6 @@ def corrupt(rung: Rung, videos: np.ndarray, severity: float, seed: int = 0) -> n
     if not 0 < severity <= 1:
         raise UserError(f"severity must be above 0 and at most 1, not {severity}")
     return rung.corruption(videos, severity, np.random.default_rng(seed))
-
-
-def climb(
-    measure: Measure,
-    real: np.ndarray,
-    rungs: Sequence[Rung] | None = None,
-    severities: Sequence[float] = SEVERITIES,
-    seed: int = 0,
-) -> tuple[Climb, ...]:
-    """Every rung (all of RUNGS unless given) by one measure, over real clips uint8 (M >= 16, T >= 4, H, W, 3).
-
-    Half of the clips are corrupted and compared with the other half; the band comes from random halves against each other, and
-    of these the pair of median distance is taken, so that what does not change cannot leave the band. A paired measure
-    compares with the clips' own originals: its null is what these give with themselves. Few clips make a wide band.
-    Raises UserError for fewer or shorter clips and where severities do not grow.
-    """
-    _check(real)
-    if len(real) < FEWEST:
-        raise UserError(f"the ladder needs {FEWEST} real clips or more, not {len(real)}")
-    if len(severities) < 2 or list(severities) != sorted(set(severities)):
-        raise UserError(f"give two severities or more that grow, not {tuple(severities)}")
-    known = measure.summary(real)
-    rng = np.random.default_rng(seed)
-    half = len(real) // 2
-    halves = [rng.permutation(len(real))[: 2 * half].reshape(2, half) for _ in range(SPLITS)]
-    if measure.paired:
-        halves = [np.stack([held, held]) for held, _ in halves[:1]]
-    null = np.array([measure.distance(known[one], known[other]) for one, other in halves])
-    held, rest = halves[np.argsort(null)[len(null) // 2]]
-    limit, spread = (float(null[0]), 0.0) if measure.paired else _band(null)
-    found = []
-    for rung in RUNGS if rungs is None else rungs:
-        spoiled = (corrupt(rung, real[held], severity, seed) for severity in severities)
-        figures = np.array([measure.distance(measure.summary(videos), known[rest]) for videos in spoiled])
-        steady = (np.diff(np.maximum(figures, limit)) >= -spread).all()
-        found.append(Climb(measure.name, rung.name, figures, null, limit, bool(steady and (figures[-2:] > limit).all())))
-    return tuple(found)
-
-
-def _check(videos: np.ndarray) -> None:
-    check(videos)
-    if videos.shape[1] < SHORTEST:
-        raise UserError(f"measures of change need videos of {SHORTEST} frames or more, not {videos.shape[1]}")
-
-
-def _band(null: np.ndarray) -> tuple[float, float]:
-    """The limit of the null, and its deviation."""
-    return float(band_of(null[:, None], log=False, low=False).high[0]), float(null.std(ddof=1))
 
 
 def _noise(videos: np.ndarray, severity: float, rng: np.random.Generator) -> np.ndarray:

@@ -73,7 +73,7 @@ def scale_weights(height: int, width: int) -> tuple[float, ...]:
 
     Each scale has half the pixels of the one before, and the coarsest must hold a whole window: five scales from 176
     pixels on, three at 64, two at 32. The exponents of those that are left keep their ratios. Figures of different numbers
-    of scales do not compare, so a table says how many.
+    of scales do not compare, so `results.json` says how many.
 
     >>> [len(scale_weights(side, side)) for side in (256, 128, 64, 32, 16)]
     [5, 4, 3, 2, 1]

@@ -4,7 +4,11 @@ Intervals are those of Student's t over a jackknife that leaves out one context 
 independent witnesses, and one real clip at a time (Efron and Tibshirani 1993, chapter 11). All arms leave out the same, so
 that a difference of two is that of pairs. A bootstrap of eight contexts would be too narrow, and it draws clips twice, which
 kernel means do not forgive. The band of real video alone is not made anew without each real clip, which would tabulate every
-video that many times: the intervals of the stable horizon, of its slope and of the worst segment hold for this band.
+video that many times: the intervals of the stable horizon, the slope and the worst segment hold for this band.
+
+Of fewer than four contexts there is no interval and no p: three figures that happen to be alike would make both as sure as
+one likes. Nor is there where no context and no real clip left out changes the figure, as in a share that is 0 in all of them:
+a deviation of 0 would call the least difference sure.
 """
 
 from __future__ import annotations
@@ -23,10 +27,15 @@ __all__ = ["LINES", "Base", "Cell", "Difference", "Gathered", "Line", "differenc
 
 ERROR = 0.05
 """The chance that two equal arms are told apart on any line."""
+FEWEST = 4
+"""Contexts of an interval."""
+_ALIKE = 1e-9
+"""Relative: figures that differ by rounding alone."""
 
 
 class Cell(NamedTuple):
-    """interval, or why there is none; values (1 + K + M,), for differences."""
+    """interval: None where there is no figure, its limits NaN where there is no more than that; why: the reason of either;
+    values (1 + K + M,), for differences."""
 
     interval: Interval | None
     why: str = ""
@@ -43,6 +52,14 @@ class Difference(NamedTuple):
     apart: bool
 
 
+class Judged(NamedTuple):
+    """p: chance, both sides, of a value as far from 0. why: the limits and p are not known, and NaN."""
+
+    interval: Interval
+    p: float
+    why: str
+
+
 def table(arms: Mapping[str, Gathered], base: Base) -> dict[str, dict[str, Cell]]:
     """Every measure of every arm."""
     return {name: {line.name: _cell(line, arm, base) for line in LINES} for name, arm in arms.items()}
@@ -55,12 +72,30 @@ def differences(a: Mapping[str, Cell], b: Mapping[str, Cell], base: Base) -> dic
     (Holm 1979, reconstructed), which needs no independence of the lines. None is, in 95 of 100 pairs of equal arms.
     """
     there = [name for name, cell in a.items() if cell.interval is not None and b[name].interval is not None]
-    values = {name: a[name].values - b[name].values for name in there}
-    known = {name: (_interval(rows, base), _chance(rows, base)) for name, rows in values.items()}
-    known = {name: pair for name, pair in known.items() if np.isfinite([*pair[0], pair[1]]).all()}
-    told = holm([p for _, p in known.values()])
-    pairs = zip(known.items(), told, strict=True)
-    return {name: Difference(*interval, p, bool(apart)) for (name, (interval, p)), apart in pairs}
+    sides = {name: np.stack([a[name].values, b[name].values]) for name in there}
+    judged = {name: judge(both[0] - both[1], base, float(np.abs(both).max())) for name, both in sides.items()}
+    known = {name: one for name, one in judged.items() if np.isfinite([*one.interval, one.p]).all()}
+    told = holm([one.p for one in known.values()])
+    return {
+        name: Difference(*one.interval, one.p, bool(apart)) for (name, one), apart in zip(known.items(), told, strict=True)
+    }
+
+
+def judge(values: np.ndarray, base: Base, size: float) -> Judged:
+    """values: (1 + K + M,) of an arm, or a difference of two, see `Base`. size: of the largest figure, which rounding is
+    relative to."""
+    from scipy.stats import t as student
+
+    contexts, value, unknown = len(base.truth), float(values[0]), float("nan")
+    if contexts < FEWEST:
+        return Judged(Interval(value, unknown, unknown), unknown, f"an interval needs {FEWEST} contexts")
+    deviation = _deviation(values, contexts)
+    if deviation <= _ALIKE * size:
+        why = "the same without any of the contexts and real clips, which leaves nothing to draw an interval from"
+        return Judged(Interval(value, unknown, unknown), unknown, why)
+    reach = float(student.ppf(LEVELS[1], contexts - 1)) * deviation
+    p = float(2 * student.sf(abs(value) / deviation, contexts - 1))
+    return Judged(Interval(value, value - reach, value + reach), p, "")
 
 
 def holm(chances: list[float]) -> np.ndarray:
@@ -81,30 +116,11 @@ def _cell(line: Line, arm: Gathered, base: Base) -> Cell:
         values = line.of(arm, base)
     except UserError as error:
         return Cell(None, str(error))
-    return Cell(_interval(values, base), values=values)
-
-
-def _interval(values: np.ndarray, base: Base) -> Interval:
-    from scipy.stats import t as student
-
-    contexts = len(base.truth)
-    if contexts < 2:
-        return Interval(float(values[0]), float("nan"), float("nan"))
-    reach = float(student.ppf(LEVELS[1], contexts - 1)) * _deviation(values, contexts)
-    return Interval(float(values[0]), float(values[0]) - reach, float(values[0]) + reach)
-
-
-def _chance(values: np.ndarray, base: Base) -> float:
-    """p, both sides, of a value as far from 0."""
-    from scipy.stats import t as student
-
-    contexts = len(base.truth)
-    if contexts < 2 or not values[0]:
-        return float(values[0] == 0) if contexts > 1 else float("nan")
-    with np.errstate(divide="ignore"):
-        return float(2 * student.sf(np.abs(values[0]) / _deviation(values, contexts), contexts - 1))
+    found = judge(values, base, float(np.abs(values).max()))
+    return Cell(found.interval, found.why, values)
 
 
 def _deviation(values: np.ndarray, contexts: int) -> float:
     without = values[1 : 1 + contexts], values[1 + contexts :]
     return float(np.sqrt(sum((len(part) - 1) * part.var() for part in without)))  # (n - 1) / n times the sum of squares of each
+

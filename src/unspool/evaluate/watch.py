@@ -15,13 +15,12 @@ import numpy as np
 
 from unspool.errors import UserError
 from unspool.evaluate.band import FLOOR
+from unspool.evaluate.colours import SHORTEST, jumps_of
 from unspool.evaluate.curves import Curves, Meter, measure
 from unspool.evaluate.drift import edges_of
 from unspool.evaluate.features import LEAST, WINDOW, random_features
 from unspool.evaluate.flow import STRIDE, warp
 from unspool.evaluate.futures import FEWEST, score_futures, thumbnails
-from unspool.evaluate.ladder import SHORTEST
-from unspool.evaluate.measures import jumps_of
 from unspool.evaluate.pages.sheet import columns_of
 from unspool.evaluate.quality import ms_ssim, psnr, ssim
 from unspool.evaluate.repetition import WINDOW as SECOND
@@ -40,9 +39,10 @@ class Watch:
     """S futures of one context, T frames: `update(made)` or `update(made, real)` block by block, then `figures()`:
 
     motion, sharpness, flicker (S, T), rgb (S, T, 3): see `Curves`; begun_motion, ... (1, 1, ...): those of the last frame of
-    the context (c, H, W, 3), or without one of the first frame. order, jumps (S,): see `order_of` and `jumps_of` of
-    `measures.py`. warp, warp_motion (S, P): see `Warp`. repeats (S, T - 59): see `repetition`, of 60 frames and more. features
-    (S, W, 3, D): of one window a segment. frames (S', T', H, W, 3) uint8: what a contact sheet shows of the first two futures.
+    the context (c, H, W, 3), or without one of the first frame. order (S,): change over one frame as a share of that over two,
+    less for frames in order. jumps (S,): see `jumps_of`. warp, warp_motion (S, P): see `Warp`. repeats (S, T - 59): see
+    `repetition`, of 60 frames and more. features (S, W, 3, D): of one window a segment. frames (S', T', H, W, 3) uint8: what a
+    contact sheet shows of the first two futures.
     With the truth psnr, ssim, ms_ssim (S, T), of eight futures and more score, diversity (T,), see `Futures`, and by what
     `perceptual` says lpips (S, T).
 

@@ -24,6 +24,7 @@ from unspool.evaluate.foretold import OneStep, one_step_error
 from unspool.evaluate.pages.comparison import write_comparison
 from unspool.evaluate.pages.sheet import columns_of, tiles
 from unspool.evaluate.pretrained.vbench import export_vbench
+from unspool.evaluate.tables import FEWEST as INTERVAL
 from unspool.evaluate.tables import Gathered
 from unspool.evaluation import arms
 from unspool.evaluation.arms import Arm, Conditions
@@ -238,7 +239,9 @@ def _fitted(asked: Conditions, reels: Parted, data: str) -> tuple[Conditions, li
             notes.append(f"{len(clips)} {side} come from {videos} videos; intervals take them for independent and are narrow")
     if have.real < 8:
         notes.append(f"a band of {have.real} real clips is wide; 8 or more are better")
-    if have.contexts < 8:
+    if have.contexts < INTERVAL:
+        notes.append(f"{have.contexts} contexts give no intervals, and nothing is told apart: give {INTERVAL}, better 8")
+    elif have.contexts < 8:
         notes.append(f"intervals over {have.contexts} contexts are wide; 8 or more are better")
     return have, notes
 

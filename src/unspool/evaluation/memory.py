@@ -22,10 +22,10 @@ from unspool.evaluate.memory.playing import futures, recoded
 from unspool.evaluate.memory.recall import GATE, Errors, Recall, errors, is_worth, recall
 from unspool.evaluate.memory.renderers import forgetting, frozen, memoryless, oracle
 from unspool.evaluate.memory.scenes import Renderer, Scene, reasoning, retrieval
-from unspool.evaluate.pages.report import plain
 from unspool.evaluation.measuring import Report
 from unspool.evaluation.probing import probes_of
 from unspool.model.memoryless import Memoryless
+from unspool.store import plain
 from unspool.system import System
 
 WORLD = "rooms"
@@ -82,7 +82,7 @@ def memory_of(
     if players:
         rows = {name: row for of, system in players.items() for name, row in _rows(of, system, context, seed).items()}
         found |= _measured(rows, world.size, seed, report)
-    return plain(found | {"probes": probes_of(systems, world, seed)})
+    return plain(found | {"probes": probes_of(systems, world, seed)}, digits=6)
 
 
 # -- who plays --------------------------------------------------------------------------------------------------------------

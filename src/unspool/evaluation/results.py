@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unspool.evaluate.band import Band, band_of, to_scale
-from unspool.evaluate.bootstrap import LEVELS
-from unspool.evaluate.drift import Series, edges_of, segment_means, series_of
+from unspool.evaluate.bootstrap import LEVELS, Interval, mean
+from unspool.evaluate.drift import Series, edges_of, segment_means, series_of, slope_of
 from unspool.evaluate.features import WINDOW
 from unspool.evaluate.foretold import OneStep, agreement, predict
-from unspool.evaluate.pages.report import plain
+from unspool.evaluate.quality import scale_weights
 from unspool.evaluate.tables import LINES, Base, Cell, Gathered, differences, drift_of, table
 from unspool.evaluation.arms import Arm, Conditions
 from unspool.evaluation.measuring import Measured
 from unspool.evaluation.published import Published
+from unspool.store import plain
 
 SCHEMA = "unspool/eval/1"
 POINTS = 120
@@ -44,6 +45,7 @@ def results_of(
         "protocol": {
             "frames": asked.frames, "context_frames": asked.context, "contexts": asked.contexts, "futures": asked.futures,
             "segment": asked.segment, "window": WINDOW, "first_seed": asked.seed, "real_clips": asked.real,
+            "ms_ssim_scales": len(scale_weights(data["height"], data["width"])),
             "resize": data["resize"] + "; files: the centre square" * any(arm.kind == "videos" for arm in arms),
         },
         "arms": [_arm(arm, found.rates.get(arm.name)) for arm in shown],
@@ -56,7 +58,7 @@ def results_of(
         **_foretold(there, base, costs),
         "published": published.table(there, found.real, asked.whole),
         "notes": [*told, *notes],
-    })  # fmt: skip
+    }, digits=6)  # fmt: skip
 
 
 def _arm(arm: Arm, rate: float | None) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def _measures() -> list[dict[str, Any]]:
 def _cell(cell: Cell, arm: Gathered) -> dict[str, Any]:
     if cell.interval is None:
         return {"skipped": cell.why}
-    return {**cell.interval._asdict(), "n": len(arm["motion"])}
+    return {**cell.interval._asdict(), "n": len(arm["motion"]), **({"no_interval": cell.why} if cell.why else {})}
 
 
 def _differences(arms: Sequence[Arm], cells: Mapping[str, Mapping[str, Cell]], base: Base) -> list[dict[str, Any]]:
@@ -124,7 +126,7 @@ def _segments(arms: Mapping[str, Gathered], base: Base) -> dict[str, Any]:
 
 
 def _segment(series: Series, edges: list[tuple[int, int]], contexts: int, band: Band) -> dict[str, Any]:
-    """deviation: the mean over videos of `Row.drift`, signed."""
+    """deviation: the mean over videos of `Row.drift`, signed; slope: that of these, per 100 frames, signed."""
     from scipy.stats import t as student
 
     means = segment_means(series.values, edges)  # (K * S, segments)
@@ -135,7 +137,7 @@ def _segment(series: Series, edges: list[tuple[int, int]], contexts: int, band: 
     outside = ((means < band.low) | (means > band.high)).mean(0)
     away = ((to_scale(means, series.metric.log) - band.centre) / band.spread).mean(0)
     return {"mean": each.mean(0), "low": each.mean(0) - reach, "high": each.mean(0) + reach, "outside": outside,
-            "deviation": away}  # fmt: skip
+            "deviation": away, "slope": slope_of([(a + b) / 2 for a, b in edges], away)}  # fmt: skip
 
 
 class Costs(NamedTuple):
@@ -148,23 +150,36 @@ class Costs(NamedTuple):
 
 def _foretold(arms: Mapping[str, Gathered], base: Base, costs: Costs) -> dict[str, Any]:
     """Degradation predicted from the errors of single steps beside the one measured, mean deviation from real video over
-    metrics, in each segment; and whether the two put models that work in the same latents into the same order."""
+    metrics, in each segment; and whether the two put models that work in the same latents into the same order. Intervals of the
+    error and of both at the end are by a bootstrap over contexts."""
     found: dict[str, Any] = {}
     for name, cost in costs.of.items():
         if name not in arms or isinstance(cost, str):
             continue
-        segments: dict[int, list[float]] = {}
-        for row in drift_of(arms[name], base).rows:
-            segments.setdefault(row.stop, []).append(abs(row.drift))
-        whole = predict(cost, max(segments))
+        away = _away(arms[name], base)
+        whole = predict(cost, max(away))
         found[name] = {
-            "error": float(cost.error.mean()), "predicted": [whole[stop - 1] for stop in sorted(segments)],
-            "measured": [float(np.nanmean(segments[stop])) for stop in sorted(segments)],
+            "error": mean(cost.error), "predicted": [whole[stop - 1] for stop in away],
+            "measured": [float(np.nanmean(each)) for each in away.values()],
+            "at_end": {"predicted": mean(cost.error * max(away) / cost.hop), "measured": _mean_known(away[max(away)])},
         }  # fmt: skip
     ends = np.array([(found[name]["predicted"][-1], found[name]["measured"][-1]) for name in costs.alike if name in found])
     if len(ends) < 2 or not np.isfinite(ends).all():
         return {"foretold": found} if found else {}
     return {"foretold": found, "foretold_agreement": agreement(ends[:, 0], ends[:, 1])}
+
+
+def _away(arm: Gathered, base: Base) -> dict[int, np.ndarray]:
+    """End of a segment, in order -> (K,): the size of the deviation from real video there, mean over metrics and futures."""
+    found: dict[int, list[list[float]]] = {}
+    for row in drift_of(arm, base).rows:
+        contexts = found.setdefault(row.stop, [[] for _ in range(len(arm))])
+        contexts[row.video // arm["motion"].shape[1]].append(abs(row.drift))
+    return {stop: np.array([np.nanmean(each) for each in found[stop]]) for stop in sorted(found)}
+
+
+def _mean_known(figures: np.ndarray) -> Interval | None:
+    return mean(figures) if np.isfinite(figures).all() else None
 
 
 def _stable(arm: Gathered, base: Base, asked: Conditions) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def fabricated(models: tuple[str, ...] = MODELS, controls: tuple[str, ...] = CON
         "segments": {"motion": segments(arms, 4.0, 2.5), "colour": segments(arms, 5.0, None)},
         "stable": {arm: {"median": 64.0 * i, "whole": 0.1 * i, "by": {"motion": 0.5, "colour": 0.0}}
                    for i, arm in enumerate(arms)},
-        "foretold": {arm: {"error": 0.011, "predicted": [0.1, 0.2], "measured": [0.2, None, 0.5]} for arm in models},
+        "foretold": {arm: {"error": interval(0.011), "predicted": [0.1, 0.2], "measured": [0.2, None, 0.5],
+                           "at_end": {"predicted": interval(0.2), "measured": None}} for arm in models},
         **remembered(models),
         "notes": ["Eight futures are needed for the energy score <only>; four were made."],
     }  # fmt: skip
@@ -89,6 +90,10 @@ def remembered(models: tuple[str, ...]) -> dict[str, Any]:
         "probes": {"walks": 192, "layouts": 190, "frames": 32, "targets": ["ahead", "map"],
                    "models": {arm: {"skipped": "keeps no state"} if i else read for i, arm in enumerate(models)}},
     }  # fmt: skip
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": 0.5 * value, "high": 2 * value}
 
 
 def cell_of(row: tuple[Any, ...], arm: str) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def segments(arms: tuple[str, ...], real: float, low: float | None) -> dict[str,
     for i, arm in enumerate(arms):
         mean = real * (1 + 0.1 * (i - 1) * steps)
         outside = np.clip(0.05 + 0.1 * abs(i - 1) * steps, 0, 1)
-        lines[arm] = {"mean": [*mean[:-1], None], "low": [*(mean - 0.3)], "high": [*(mean + 0.3)], "outside": [*outside]}
+        lines[arm] = {"mean": [*mean[:-1], None], "low": [*(mean - 0.3)], "high": [*(mean + 0.3)], "outside": [*outside],
+                      "slope": -0.31}
     band = {"real": [real] * len(steps), "low": [low] * len(steps), "high": [2 * real - (low or 0)] * len(steps)}
     return {"edges": [*range(0, FRAMES + 1, SEGMENT)], "unit": "grey levels", "arms": lines, **band}
 
@@ -259,6 +265,19 @@ def test_the_text_table_is_aligned_and_narrow() -> None:
     assert "skipped: FVD (I3D) (every arm): no weights" in text and "skipped: coverage (real against real): needs" in text
     order = [line.strip().split(",")[0] for line in lines[heads[0] + 1 : heads[0] + 4]]
     assert [re.split(" {2,}", name)[0] for name in order] == ["motion", "sharpness", "flow-warp error"]
+
+
+def test_a_figure_without_an_interval_says_why(tmp_path: Path) -> None:
+    results = fabricated()
+    for arm, row in results["table"].items():
+        row["tiny"] = {"value": 0.0, "low": None, "high": None, "n": 64, "no_interval": "alike in <all>"}
+        if arm == MODELS[0]:
+            row["psnr"] |= {"low": None, "high": None, "no_interval": "alike in <all>"}
+    results["differences"] = [d for d in results["differences"] if d["measure"] not in ("tiny", "psnr")]
+    text = " ".join(comparison_table(results).split())
+    assert f"no interval: PSNR, first 64 frames ({MODELS[0]}), a tiny distance: alike in <all>" in text
+    write_comparison(results, {}, Image.new("RGB", (40, 30)), tmp_path / "page.html")
+    assert "alike in &lt;all&gt;" in (tmp_path / "page.html").read_text()
 
 
 def test_one_arm_and_nothing_to_draw(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from unspool.errors import UserError
 from unspool.evaluate.pages.comparison_page import comparison_page
 from unspool.evaluate.pages.parts import figures
-from unspool.evaluate.pages.standing import HOLM, Standing, in_reading_order, pairs, sentences, skipped, standings
+from unspool.evaluate.pages.standing import (
+    HOLM,
+    Standing,
+    in_reading_order,
+    pairs,
+    sentences,
+    skipped,
+    standings,
+    without_interval,
+)
 from unspool.store import write_text
 
 if TYPE_CHECKING:
@@ -30,9 +39,9 @@ NEEDED = {  # "*" stands for each part of a list or of an object
     "measures *": "name title unit better sees blind with",
     "differences *": "a b measure value low high p apart",
     "segments *": "edges real low high unit arms",
-    "segments * arms *": "mean low high outside",
+    "segments * arms *": "mean low high outside slope",
     "stable *": "median whole by",
-    "foretold *": "error predicted measured",
+    "foretold *": "error predicted measured at_end",
     "memory": "window context scenes rows kinds",
     "memory rows *": "kind is of",
     "memory kinds *": "gaps overall recall psnr gate_db",
@@ -84,6 +93,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     if found:
         words.append(f"In brackets: 95 % intervals. {HOLM}")
     words += [f"skipped: {title} ({', '.join(who)}): {why}" for title, who, why in skipped(results)]
+    words += [f"no interval: {which}: {why}" for which, why in without_interval(results)]
     words += _published(results.get("published", {}))
     return "\n".join([*lines, *(line for text in words for line in wrap(text, WIDTH, subsequent_indent="  "))]) + "\n"
 
@@ -199,7 +209,7 @@ def _lengths(results: Mapping[str, Any]) -> Iterator[tuple[str, set[int]]]:
         yield f"horizon of {name!r}", {len(results["horizon_frames"].get(name, ())), *map(len, arms.values())}
     for name, segments in results["segments"].items():
         lines = [segments["edges"][1:], *(segments[key] for key in ("real", "low", "high"))]
-        lines += [line for arm in segments["arms"].values() for line in arm.values()]
+        lines += [line for arm in segments["arms"].values() for key, line in arm.items() if key != "slope"]
         yield f"segments of {name!r}", {len(line) for line in lines}
     for kind, part in results.get("memory", {"kinds": {}})["kinds"].items():
         lines = [*part["recall"].values(), *part["psnr"].values()]

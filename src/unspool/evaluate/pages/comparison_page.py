@@ -8,7 +8,7 @@ from typing import Any
 
 from unspool.evaluate.pages import comparison_plots as plots
 from unspool.evaluate.pages import comparison_tables as tables
-from unspool.evaluate.pages.parts import count, data, document, facts, figures, picture, player, table
+from unspool.evaluate.pages.parts import count, data, document, facts, picture, player, table
 from unspool.evaluate.pages.plots import DARK, LIGHT, Theme
 from unspool.evaluate.pages.standing import HOLM, Standing, contenders, pairs, sentences, standings
 
@@ -86,7 +86,7 @@ def _videos(results: Mapping[str, Any], players: Mapping[str, bytes]) -> str:
 
 
 def _segments(results: Mapping[str, Any]) -> str:
-    html = tables.stable(results)
+    html = tables.stable(results) + _under(SLOPES, tables.slopes(results))
     if results["segments"]:
         drawn = _drawn(results, plots.draw_segments, "Metrics against time with the band of real video")
         html = _under(SEGMENTS, drawn) + html
@@ -102,8 +102,8 @@ def _foretold(results: Mapping[str, Any]) -> str:
         return ""
     lines = []
     for arm, found in results["foretold"].items():
-        ends = ((known or [None])[-1] for known in (found["predicted"], found["measured"]))
-        lines.append([arm, *(figures(value)[0] for value in (found["error"], *ends))])
+        ends = found["at_end"]
+        lines.append([arm, *(tables.interval(cell) for cell in (found["error"], ends["predicted"], ends["measured"]))])
     head = ["", "error of one step", "foretold at the end", "measured at the end"]
     drawn = _drawn(results, plots.draw_foretold, "Error foretold and measured against time")
     return _under(FORETOLD, drawn + table(head, lines)) + _agreement(results.get("foretold_agreement"))
@@ -154,10 +154,12 @@ APART = f"""Differences over the same contexts; interval (95 %) and p are those 
 that are not told apart may be equal, whatever their order in the table."""
 SEGMENTS = """Grey: where 95 of 100 real videos lie in that segment. Shaded: the interval of an arm's mean. On the right, the
 share of an arm's videos that lie outside the band; of real video it is 5 %."""
+SLOPES = """Drift of single metrics, in deviations of real video per 100 frames: the line from 0 at the context through the mean
+deviations of the segments. Plus is too much of it, minus too little."""
 PUBLISHED = """With networks whose weights were given by path. Such distances depend on the number of videos, which the note
 says; the first future of each context is compared with the other real videos of this page."""
 FORETOLD = """The error of single steps on real video, summed without any rollout, beside what rollouts show. The order of the
-arms can be compared, the heights cannot."""
+arms can be compared, the heights cannot. Intervals (95 %) are by a bootstrap over contexts, too narrow where these are few."""
 KINDS = {"retrieval": "Retrieval: there, back, and there again", "reasoning": "Reasoning: on by new ways"}
 RECALL = """Then a model goes on as it is told to act. Only pixels count that show again what was out of sight. Recall 1 is the
 truth as the model's own codec shows it, 0 the same weights with a few newest frames; it is told where these two are 2 dB or
@@ -167,8 +169,9 @@ sign than to each of the others that could hang there."""
 PROBES = """R² of linear regressions on a model's state, judged on plans that they were not fitted on: 1 is exact, 0 is no
 better than the mean. The way from where the walk began, in cells ahead and to the right; the turn since; and which of the 24
 cells around are solid, in the mean. Training put into a state what its first row has above the others."""
-LADDER = """● of 8 contexts corrupted so in full, discs over a texture of 32 pixels, this line of the table was beyond what real
-video gave against 16 real clips; ○ it was not; empty: not tried. What a measure does not see it cannot clear a model of."""
+LADDER = """● of 8 contexts corrupted so in full this line of the table was beyond what real video gave against 16 real clips,
+and no nearer to it than by half, in each of three worlds of 32 pixels: discs over a texture, duel and rooms; ○ not in all;
+empty: not tried. What a measure does not see it cannot clear a model of."""
 STEP = """<p class=bar hidden><button>pause</button> <input type=range min=0 max=1 step=any value=0 aria-label="time"></p>"""
 
 SCRIPT = """<script>

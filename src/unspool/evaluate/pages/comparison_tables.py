@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from unspool.evaluate.pages.parts import figures, share, table
-from unspool.evaluate.pages.standing import Pair, Standing, contenders, in_reading_order, is_known, skipped
+from unspool.evaluate.pages.standing import Pair, Standing, contenders, in_reading_order, is_known, skipped, without_interval
 
 BETTER = {"lower": "↓ lower is better", "higher": "↑ higher is better", "real": "1 is as real"}
 GROUPS = {"model": "models", "videos": "given as videos", "control": "controls"}
@@ -138,6 +138,16 @@ def stable(results: Mapping[str, Any]) -> str:
     return table(head, lines) if lines else ""
 
 
+def slopes(results: Mapping[str, Any]) -> str:
+    """How fast each metric of each arm goes away from real video, and to which side."""
+    metrics = results["segments"]
+    lines = [
+        [arm["name"], *(figures(part["arms"].get(arm["name"], {}).get("slope"), sign="+")[0] for part in metrics.values())]
+        for arm in ordered(results)
+    ]
+    return table(["", *metrics], lines) if metrics else ""
+
+
 def lasting(results: Mapping[str, Any], frames: float | None) -> str:
     return "–" if frames is None else f"{frames:g} frames ({frames / results['data']['fps']:.1f} s)"
 
@@ -157,6 +167,7 @@ def not_there(results: Mapping[str, Any]) -> str:
     """What was skipped, and why."""
     lines = [[title, ", ".join(who), why] for title, who, why in skipped(results)]
     lines += [[title, "every arm", row["skipped"]] for title, row in results.get("published", {}).items() if "skipped" in row]
+    lines += [[f"interval of {which}", "", why] for which, why in without_interval(results)]
     return table(["", "for", "why"], lines, "prose") if lines else ""
 
 

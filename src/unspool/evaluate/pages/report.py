@@ -21,7 +21,7 @@ from unspool.evaluate.pages.plots import DARK, LIGHT, Panel, draw_curves
 from unspool.evaluate.pages.sheet import contact_sheet
 from unspool.evaluate.pages.verdict import findings, sentence, worst_motion
 from unspool.evaluate.repetition import WINDOW, repetition
-from unspool.store import write_aside, write_json
+from unspool.store import plain, write_aside, write_json
 
 SCHEMA = "unspool.report/1"
 CONTROL = "copy last"
@@ -169,7 +169,8 @@ def _figures(
             "segments": [{"label": judged.labels[row.video], **row._asdict()} for row in judged.table.rows],
             "slopes": [{"label": judged.labels[slope.video], **slope._asdict()} for slope in judged.table.slopes],
             "curves": {name: np.round(values, 4) for name, values in curves.items()},
-        }
+        },
+        digits=6,
     )  # fmt: skip
 
 
@@ -238,18 +239,3 @@ def _short(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f} %"
-
-
-def plain(value: Any) -> Any:
-    """What json can hold: named tuples become objects, arrays lists, numbers that are not finite null."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(part) for part in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

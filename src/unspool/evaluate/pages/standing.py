@@ -53,14 +53,29 @@ def in_reading_order(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def skipped(results: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
     """(title of the measure, arms, why) of what the table does not hold, arms with the same reason together."""
+    return _missing(results, "skipped")
+
+
+def without_interval(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(measures and the arms, why) of figures that have no interval, those with the same reason together."""
+    found: dict[str, list[str]] = {}
+    for title, arms, why in _missing(results, "no_interval"):
+        found.setdefault(why, []).append(title if arms == [EVERY] else f"{title} ({', '.join(arms)})")
+    return [(", ".join(which), why) for why, which in found.items()]
+
+
+EVERY = "every arm"
+
+
+def _missing(results: Mapping[str, Any], key: str) -> list[tuple[str, list[str], str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for measure in results["measures"]:
         for arm in results["arms"]:
             cell = results["table"][arm["name"]][measure["name"]]
-            if "skipped" in cell:
-                found.setdefault((measure["title"], cell["skipped"]), []).append(arm["name"])
+            if key in cell:
+                found.setdefault((measure["title"], cell[key]), []).append(arm["name"])
     every = len(results["arms"])
-    return [(title, arms if len(arms) < every else ["every arm"], why) for (title, why), arms in found.items()]
+    return [(title, arms if len(arms) < every else [EVERY], why) for (title, why), arms in found.items()]
 
 
 def is_known(cell: Mapping[str, Any]) -> bool:

@@ -103,7 +103,7 @@ def jedi(made: np.ndarray, real: np.ndarray) -> float:
     """Rows of V-JEPA, (N, D) and (N', D) -> 100 x biased squared MMD of the kernel (x.y / D)^2.
 
     Read in the code of JEDi (Luo et al. 2410.05203). It is 100 / D^2 |E x x' - E y y'|^2, which is what is computed. Biased
-    upwards for few rows; `distance.mmd2` is not, and has another kernel. Raises UserError for other shapes and NaN.
+    upwards for few rows; that of `clipwise.py` is not, and has another kernel. Raises UserError for other shapes and NaN.
     """
     if made.ndim != 2 or real.ndim != 2 or made.shape[1] != real.shape[1] or not len(made) or not len(real):
         raise UserError(f"made and real rows must be (N, D) of one D, 1 row or more, not {made.shape} and {real.shape}")
