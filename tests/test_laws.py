@@ -99,6 +99,8 @@ def test_windows_of_the_ramp_are_those_of_the_rollout(chunk: int, chunks: int, s
     got = {rounded(row[here]) for row, here in zip(drawn.level, drawn.present, strict=True)}
     rows = list(zip(plan.warmup[:-1], plan.entering, strict=True)) + [(row, plan.frames) for row in plan.loop[:-1]]
     assert got == {rounded(row[:here]) for row, here in rows}
+    begun = zip(drawn.level[drawn.opening], drawn.present[drawn.opening], strict=True)
+    assert {rounded(row[here]) for row, here in begun} == got, "before the first chunk leaves, all are there"
     assert (drawn.present[~drawn.opening]).all()
 
 
@@ -114,7 +116,7 @@ def test_noise_ahead_is_the_warm_up_that_does_not_grow() -> None:
     plan = Staircase(12, 2, Fraction(1, 4)).plan()
     drawn = Ramp(2, 3, 0.0, start=1.0, ahead=True).windows(KEYS[:300], 8)
     assert drawn.present.all() and drawn.opening.all()
-    assert set(map(rounded, drawn.level)) == set(map(rounded, plan.warmup[:-1]))
+    assert set(map(rounded, drawn.level)) == set(map(rounded, [*plan.warmup[:-1], *plan.loop[:-1]]))
 
 
 def test_one_jitter_moves_all_chunks() -> None:

@@ -80,8 +80,9 @@ class Ramp:
     time[k] = (k + 1 - u + jitter * n) / K, in (0, 1), level = grid(time): u is how far the window is from its next shift, n one
     standard normal number for all of its chunks. stages: u is one of as many steps s / stages, 0 for any number in (0, 1).
     start, finish: probability of a window of the beginning, whose last chunks have not entered yet, and of the end, whose last
-    chunks there never were; both hold 1 .. K - 1 chunks. ahead: chunks that have not entered are in flight as noise (as in
-    Rolling Diffusion, 2402.09470). The rollout is `Staircase(steps, chunk, lag=1/K, grow=not ahead)`.
+    chunks there never were; those hold 1 .. K chunks, as nothing has left before all are there, and these 1 .. K - 1. ahead:
+    chunks that have not entered are in flight as noise (as in Rolling Diffusion, 2402.09470). The rollout is `Staircase(steps,
+    chunk, lag=1/K, grow=not ahead)`.
     """
 
     chunk: int = 1
@@ -100,10 +101,10 @@ class Ramp:
         count = -(-frames // self.chunk)
         u, kind, size = rng.uniform(rng.fold(key, 0), 3).unbind(-1)
         u = (u * self.stages).floor() / self.stages if self.stages else u
-        held = 1 + (size * (count - 1)).floor().clamp(max=count - 2) if count > 1 else torch.ones_like(size)
-        opening = (kind < self.start) & (held < count)
-        partial = (kind < self.start + self.finish) & (held < count)
-        held = held.where(partial, count)
+        opening = kind < self.start
+        most = torch.where(opening, count, max(count - 1, 1))
+        held = 1 + torch.minimum((size * most).floor(), most - 1)
+        held = held.where(kind < self.start + self.finish, count)
         k = torch.arange(count, device=key.device) + (count - held).where(opening, 0)[..., None]
         common = self.jitter * rng.normal(rng.fold(key, 1), 1) - u[..., None]
         level = self.grid(((k + 1 + common) / count).clamp(0, 1))

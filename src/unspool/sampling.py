@@ -20,6 +20,7 @@ from unspool.prompts import Script, Telling, newest_of, said_anew, span, stretch
 from unspool.rollout import Rollout, begin, stream
 from unspool.system import System
 from unspool.train.loop import to_video
+from unspool.train.stages import Stages
 from unspool.train.windows import Windows
 from unspool.types import Controls, Video
 
@@ -58,6 +59,14 @@ def context_frames(system: System) -> int:
     """Frames of context that a rollout is begun behind where nobody says how many: two, or as many as the model needs."""
     in_front = system.objective.first if isinstance(system.objective, Windows) else 0
     return max(2, system.schedule.redo, in_front)
+
+
+def begins(system: System) -> bool:
+    """Whether training ever showed the model the beginning of a video with nothing before it."""
+    task = system.objective
+    if isinstance(task, Windows):
+        return task.bare > 0
+    return task.mix.unconditional > 0 if isinstance(task, Stages) else not getattr(task, "first", 0)
 
 
 def start(

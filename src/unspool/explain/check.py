@@ -6,6 +6,7 @@ from unspool.context import Cached
 from unspool.errors import UserError
 from unspool.memory import Full, Gist, Memory, Window
 from unspool.model import VideoModel, VideoTransformer
+from unspool.model.wrapper import Wrapper, innermost
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
 from unspool.train.stages import Stages
@@ -26,7 +27,7 @@ def check(system: System) -> list[str]:
 
 def check_rollout(system: System) -> list[str]:
     """The part of `check` that concerns a model which is trained already."""
-    model, plan = system.model, system.schedule.plan()
+    model, plan = innermost(system.model), system.schedule.plan()
     warnings, trained = list[str](), _trained_flight(system)
     if isinstance(model, VideoTransformer):
         _, height, width = model.shape
@@ -36,7 +37,9 @@ def check_rollout(system: System) -> list[str]:
             features, dim = memory.qkv.in_features, memory.norm_q.normalized_shape[0]
             if dim * memory.heads != features or dim % 2:
                 raise UserError(f"width {features} does not split into {memory.heads} heads of even size; choose other heads")
-        flight = plan.redo + plan.frames
+        flight, outer = plan.redo + plan.frames, system.model
+        while isinstance(outer, Wrapper):
+            flight, outer = outer.seen(flight), outer.model
         if flight > model.chunk and (plan.chunk % model.chunk or plan.redo % model.chunk):
             raise UserError(
                 f"the model lets {model.chunk} frames see each other, but the schedule moves them on by {plan.chunk}: "
@@ -44,7 +47,7 @@ def check_rollout(system: System) -> list[str]:
                 f"or the model's {plan.chunk}"
             )
         blind = _only_windows(model) and not any(memory.frames for memory in windows(model))
-        if blind and isinstance(model.context, Cached) and model.local is None:
+        if blind and isinstance(model.context, Cached) and model.local is None and not plan.redo:
             warnings.append("nothing carries the past: window is 0 and no context frames ride along; every flight begins anew")
         if trained is not None and flight > trained:
             warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
@@ -85,7 +88,7 @@ def _check_clips(system: System) -> list[str]:
 
 def _check_past(system: System, first: int, longest: int) -> list[str]:
     """What is to be seen of the past, against what training shows of it: `first` frames at least, `longest` at most."""
-    model, warnings = system.model, list[str]()
+    model, warnings = innermost(system.model), list[str]()
     window = max((memory.frames for memory in windows(model)), default=0)
     if longest < window:
         warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
@@ -118,6 +121,7 @@ def windows(model: VideoModel) -> list[Window]:
 
 def memories(model: VideoModel) -> list[Memory]:
     """Every memory of a model's blocks, in order."""
+    model = innermost(model)
     return [memory for block in model.blocks for memory in block.memories] if isinstance(model, VideoTransformer) else []
 
 

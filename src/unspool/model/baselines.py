@@ -86,6 +86,9 @@ class Partitioned(Wrapper):
     def evaluated(self, frames: int) -> int:
         return sum(last - first for first, _, last in self.cuts(frames))
 
+    def seen(self, frames: int) -> int:
+        return min(self.clip, frames)
+
     def cuts(self, frames: int) -> list[tuple[int, int, int]]:
         """(first, answers from, last) of each clip of a queue of so many frames."""
         cuts = [(0, 0, min(self.clip, frames))]

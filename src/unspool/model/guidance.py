@@ -11,7 +11,7 @@ from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.model.dit import VideoTransformer
 from unspool.model.video import Reader, VideoModel
-from unspool.model.wrapper import RESERVED, Wrapper, inner_state, own_part
+from unspool.model.wrapper import RESERVED, Wrapper, inner_state, innermost, own_part
 from unspool.noise import FrameNoise
 from unspool.types import Known, Levels, State, Video
 
@@ -30,7 +30,8 @@ class Guided(Wrapper):
 
     def __init__(self, model: VideoModel, blend: Blend, weight: float, hidden: float = 1.0) -> None:
         super().__init__(model)
-        if isinstance(model, VideoTransformer) and (not model.keeping or model.context.frames or model.context.beside):
+        inner = innermost(model)
+        if isinstance(inner, VideoTransformer) and (not inner.keeping or inner.context.frames or inner.context.beside):
             raise UserError("history guidance hides the past, which must enter through memories alone: diffusion-forcing can")
         self.blend, self.weight, self.hidden = blend, weight, hidden
 

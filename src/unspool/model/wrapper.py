@@ -30,6 +30,10 @@ class Wrapper(VideoModel, ABC):
     def evaluated(self, frames: int) -> int:
         """Frames that the inner model computes to answer for a flight of so many: what an evaluation costs."""
 
+    def seen(self, frames: int) -> int:
+        """Noisy frames of a flight of so many that the inner model sees at once."""
+        return frames
+
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
         return self.model.start(batch, seed=seed, device=device, dtype=dtype)
 
@@ -55,6 +59,13 @@ class Wrapper(VideoModel, ABC):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
         return self.model.named_parameters(prefix, recurse, remove_duplicate)
+
+
+def innermost(model: VideoModel) -> VideoModel:
+    """The model that has the weights, whatever stands around it."""
+    while isinstance(model, Wrapper):
+        model = model.model
+    return model
 
 
 def own_part(state: State) -> State:

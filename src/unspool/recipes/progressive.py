@@ -14,8 +14,9 @@ share of the beginnings that are learned from nothing. opening: share of trainin
 chunks that training leaves without noise. window: frames that the key/value cache keeps. frames: of a training clip.
 context_noise: highest level of the noise on the history in training, told to the model. reweigh: how much less a frame counts
 in training behind noisy ones, 0 for not at all. alone: one block is learned in a pass rather than all. predict: what the
-network puts out. controls: features of an action per frame that the model is told, 0 for none; then the data must have as
-many. text: what prompts are made of: `captions` for the words of the data's captions, or the folder of a transformers encoder.
+network puts out, and the error is taken of. controls: features of an action per frame that the model is told, 0 for none; then
+the data must have as many. text: what prompts are made of: `captions` for the words of the data's captions, or the folder of a
+transformers encoder.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def progressive(
     grid = _grid(shift, resolution, patch, flight)
     law = Ramp(chunk, 0, jitter, partial / 2, partial / 2, grid=grid)
     schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=grid, grow=True)
-    objective = Windows(kept * chunk, law, bare)
+    objective = Windows(kept * chunk, law, bare, predict)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, kept * chunk + flight)
 
 
@@ -103,7 +104,7 @@ def progressive_free(
     flight = chunk * chunks
     model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, text, before=chunk)
     schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=_grid(shift, resolution, patch, flight), grow=True)
-    objective = DiffusionForcing(0, Together(chunk, clean))
+    objective = DiffusionForcing(0, Together(chunk, clean), loss=predict)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, flight + chunk)
 
 
@@ -128,7 +129,7 @@ def rolling(
     velocity without weights, and the share of beginnings.
     """
     model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + before, text, before=before)
-    objective = Windows(before, Ramp(1, 0, 0.0, start=opening, ahead=True))
+    objective = Windows(before, Ramp(1, 0, 0.0, start=opening, ahead=True), loss=predict)
     schedule = Staircase(steps, 1, Fraction(1, flight))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, before + flight)
 
@@ -155,7 +156,7 @@ def ar_diffusion(
     clean frames in front, and CARD's loss weights (`reweigh`), reconstructed from a description.
     """
     model, codec = _backbone(size, resolution, patch, components, predict, controls, 1, text, window=window)
-    objective = DiffusionForcing(2, NonDecreasing(), ByContext(reweigh) if reweigh else None)
+    objective = DiffusionForcing(2, NonDecreasing(), ByContext(reweigh) if reweigh else None, predict)
     schedule = Staircase(steps, 1, Fraction(1, flight))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames)
 
@@ -185,7 +186,7 @@ def acdit(
     """
     model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk, text, window=window)
     weigh = ByContext(reweigh) if reweigh else None
-    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), weigh=weigh, alone=alone)
+    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), predict, weigh=weigh, alone=alone)
     return System(model, codec, AlphaBlend(), Staircase(steps, chunk), euler, objective, frames)
 
 
@@ -210,7 +211,8 @@ def replace_noised(
     `progressive-free`, and one draw of noise for a chunk that is put back.
     """
     base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
-    return _clip_by_clip(Renoised, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
+    grid = _grid(shift, resolution, patch, chunk * (chunks + 1))
+    return _clip_by_clip(Renoised, *base, steps, chunk, chunks, grid, clean, predict)
 
 
 def replace_clean(
@@ -234,7 +236,8 @@ def replace_clean(
     `progressive-free`, which is told that what is put back is clean.
     """
     base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
-    return _clip_by_clip(Replaced, *base, steps, chunk, chunks, _grid(shift, resolution, patch, chunk * (chunks + 1)), clean)
+    grid = _grid(shift, resolution, patch, chunk * (chunks + 1))
+    return _clip_by_clip(Replaced, *base, steps, chunk, chunks, grid, clean, predict)
 
 
 def fifo(
@@ -261,7 +264,7 @@ def fifo(
     clip = chunk * (chunks + 1)
     model, codec = _backbone(size, resolution, patch, components, predict, controls, clip, text)
     queue = partitions * clip
-    schedule, task = Staircase(queue, 1, Fraction(1, queue)), DiffusionForcing(0, Together(chunk, clean))
+    schedule, task = Staircase(queue, 1, Fraction(1, queue)), DiffusionForcing(0, Together(chunk, clean), loss=predict)
     return System(Partitioned(model, clip), codec, model.blend, schedule, euler, task, clip)
 
 
@@ -281,9 +284,9 @@ def _grid(shift: float, resolution: int, patch: int, flight: int) -> Shifted:
 
 def _clip_by_clip(
     put_back: type[Replacing], model: VideoTransformer, codec: Codec, steps: int, chunk: int, chunks: int, grid: Shifted,
-    clean: float,
+    clean: float, predict: Output,
 ) -> System:  # fmt: skip
     """All chunks of a clip at one level, behind one that is there already and is put back."""
     schedule = Staircase(steps, chunk, 0, chunks, grid, redo=chunk)
-    task = DiffusionForcing(0, Together(chunk, clean))
+    task = DiffusionForcing(0, Together(chunk, clean), loss=predict)
     return System(put_back(model, model.blend), codec, model.blend, schedule, euler, task, chunk * (chunks + 1))

@@ -172,6 +172,7 @@ class DiffusionForcing:
     first: int = 0
     law: Law = field(default_factory=Independent)
     weigh: Weigh | None = None
+    loss: Target = "velocity"
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         flight = clip.frames.shape[1] - self.first
@@ -180,7 +181,7 @@ class DiffusionForcing:
         state = None if clip.first is None else beginning(model, clip, key)
         history = clip.frames[:, : self.first]
         yield _denoising(
-            model, blend, clip, key, (self.first,), flight, self.law, "velocity", history, state, None, self.weigh
+            model, blend, clip, key, (self.first,), flight, self.law, self.loss, history, state, None, self.weigh
         )
 
 

@@ -16,7 +16,7 @@ from unspool.laws import Ramp
 from unspool.laws import Windows as Drawn
 from unspool.model.video import VideoModel
 from unspool.system import Loss
-from unspool.train.objectives import beginning
+from unspool.train.objectives import Target, beginning, wrong_by
 from unspool.types import Clip, Video
 
 
@@ -32,6 +32,7 @@ class Windows:
     first: int = 0
     law: Ramp = field(default_factory=Ramp)
     bare: float = 0.0
+    loss: Target = "velocity"
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
         flight = clip.frames.shape[1] - self.first
@@ -55,7 +56,7 @@ class Windows:
     def _error(
         self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, drawn: Drawn, first: int
     ) -> tuple[Tensor, Tensor]:
-        """Squared error of the velocity and weight of each frame in flight, (B, F), behind `first` clean frames of the clip."""
+        """Squared error and weight of each frame in flight, (B, F), behind `first` clean frames of the clip."""
         target: Video = clip.frames[:, self.first :]
         noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
         x = blend.blend(target, noise, drawn.level)
@@ -65,7 +66,8 @@ class Windows:
             clip.frames[:, :first], x[:, None], drawn.level[:, None], (first,), state, control=control,
             present=drawn.present[:, None],
         )  # fmt: skip
-        error = (velocity[:, 0].float() - blend.target(target, noise, drawn.level)).square().mean((-1, -2, -3))
+        wrong = wrong_by(blend, self.loss, x, velocity[:, 0].float(), target, noise, drawn.level)
+        error = wrong.square().mean((-1, -2, -3))
         weight = (drawn.level > 0) & drawn.present
         return error, (weight if clip.valid is None else weight & clip.valid[:, self.first :]).float()
 
