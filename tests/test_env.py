@@ -74,6 +74,23 @@ def test_a_moment_that_was_saved_is_gone_back_to() -> None:
     assert not np.array_equal(tried[1], tried[2])
 
 
+@pytest.mark.parametrize("clip", ["x", None, 1.5, -1, 1 << 63])
+def test_a_clip_that_is_none_is_refused(clip: object) -> None:
+    with pytest.raises(UserError, match="the number of a clip"):
+        world().reset(options={"clip": clip})
+
+
+def test_what_is_no_moment_of_this_model_is_refused() -> None:
+    env = world()
+    env.reset(seed=1)
+    with pytest.raises(UserError, match="not from NoneType"):
+        env.load(None)  # type: ignore[arg-type]
+    here = env.save()
+    state = {**here.rollout.state, "blocks": {}}
+    with pytest.raises(UserError, match="another model"):
+        env.load(here._replace(rollout=here.rollout._replace(state=state)))
+
+
 def test_what_cannot_be_acted_in_is_refused() -> None:
     with pytest.raises(UserError, match="takes no actions"):
         WorldModel(steered(controls=0), filmed())

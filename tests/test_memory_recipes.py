@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from unspool.rollout import begin, fork, stream
 from unspool.system import System
 from unspool.testing import assert_equal, scale_weights
 from unspool.train.loop import Trainer, TrainOptions
+from unspool.training import write_samples
 
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "read late": ("rad", {"delay": 4, "window": 4}),
@@ -82,6 +84,19 @@ def test_noise_on_the_memory_is_another_loss_than_none() -> None:
 def test_a_full_memory_says_where_it_ends() -> None:
     system = small("full", capacity=6)
     model = system.model
-    rollout = begin(model, torch.zeros(1, 2, *model.shape), seed=0)
+    rollout = begin(model, torch.zeros(1, 2, *model.shape), seed=0, control=torch.zeros(1, 2, 2))
+    chunks = stream(
+        model, system.blend, system.schedule.plan(), rollout, frames=5, controls=lambda at, frames: torch.zeros(1, frames, 2)
+    )  # fmt: skip
     with pytest.raises(UserError, match="place for 6 frames and would hold 7"):
-        list(stream(model, system.blend, system.schedule.plan(), rollout, frames=5))
+        list(chunks)
+
+
+def test_samples_of_a_training_run_end_where_a_memory_is_full(tmp_path: Path) -> None:
+    def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, reach: int = 0) -> Clips:
+        return Clips(np.zeros((len(indices), frames, 16, 16, 3), np.uint8), np.zeros((len(indices), frames, 2), np.float32))
+
+    write_samples(small("full", capacity=12), source, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
+    write_samples(small("full", capacity=2), source, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

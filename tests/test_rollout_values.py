@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from unspool import store
 from unspool.blend import AlphaBlend, Cosine
 from unspool.context import Local
 from unspool.errors import UserError
+from unspool.fits import check_levels
+from unspool.grid import Shifted
 from unspool.rollout import Chunk, Rollout, begin, fill, fork, stream
 from unspool.schedule import Staircase
 from unspool.solver import midpoint
@@ -187,3 +190,13 @@ def test_frames_between_two_ends_go_by_their_actions() -> None:
     for told in (None, steered(3)):
         with pytest.raises(UserError, match="actions"):
             fill(model, BLEND, plan, ends, seed=3, control=told)
+
+
+def test_frames_under_way_are_not_told_other_levels() -> None:
+    """A new number of steps that keeps them is fine, and so is any plan where nothing is under way."""
+    begun, window = Staircase(8, 2, Fraction(1, 4)).plan(), video(6)
+    check_levels(window, begun, Staircase(16, 2, Fraction(1, 4)).plan())
+    for other in (Staircase(8, 2, Fraction(1, 2)), Staircase(8, 2, Fraction(1, 4), grid=Shifted(3.0))):
+        with pytest.raises(UserError, match="under way at other levels"):
+            check_levels(window, begun, other.plan())
+        check_levels(window[:, :0], begun, other.plan())

@@ -78,6 +78,9 @@ class WorldModel(gymnasium.Env[np.ndarray, Any]):
         super().reset(seed=seed)
         clip, future = (int(n) for n in self.np_random.integers(MANY, size=2))
         clip = clip if options is None else options.get("clip", clip)
+        if not isinstance(clip, int | np.integer) or not 0 <= clip < 1 << 62:
+            raise UserError(f"options['clip'] is the number of a clip, from 0 on, not {clip!r}")
+        clip = int(clip)
         self.player.restart(self._opening(clip), future)
         self._begun = self.player.now.at
         return self.player.now.picture.copy(), {"clip": clip, "at": self._begun}
@@ -97,7 +100,7 @@ class WorldModel(gymnasium.Env[np.ndarray, Any]):
         return self.player.now
 
     def load(self, moment: Moment) -> None:
-        """Go on from there; the budget of frames counts from the episode's own beginning."""
+        """Go on from there; the budget of frames counts from the episode's own beginning. Raises UserError as `Player.load`."""
         self.player.load(moment)
 
     def _opening(self, clip: int) -> Opening:

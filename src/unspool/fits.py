@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unspool.errors import UserError
 from unspool.model.video import VideoModel
+from unspool.schedule import Plan
 from unspool.store import flatten
 from unspool.types import Controls, State, Video
 
@@ -28,6 +29,14 @@ def _fits(held: Tensor, fresh: Tensor) -> bool:
     """Whether a leaf can be what a fresh one has become: only what begins empty may grow; autocast keeps what it computes."""
     grown = held.dim() == fresh.dim() and all(m in (n, 0) for n, m in zip(held.shape, fresh.shape, strict=True))
     return grown and (held.dtype == fresh.dtype or torch.is_autocast_enabled(held.device.type))
+
+
+def check_levels(window: Video, begun: Plan, plan: Plan) -> None:
+    """Raises UserError where frames in flight (B, n, C, H, W) stand at the levels of one plan and would be told another's."""
+    alike = plan.loop.shape[1] == begun.loop.shape[1] and torch.allclose(plan.loop[0], begun.loop[0])
+    if window.shape[1] > begun.redo and not alike:
+        fix = "keep the lag, chunks and shift that it was begun with"
+        raise UserError(f"frames of this rollout are under way at other levels: {fix}")
 
 
 def checked(model: VideoModel, controls: Controls | None, batch: int) -> Controls | None:

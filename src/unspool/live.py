@@ -20,6 +20,7 @@ from torch import Tensor
 from unspool import sampling, store
 from unspool.data.actions import Actions, seen_in
 from unspool.errors import UserError
+from unspool.fits import check_state
 from unspool.openings import Opening
 from unspool.rollout import Rollout, fork
 from unspool.system import System
@@ -156,7 +157,11 @@ class Player:
         self.load(self.now._replace(rollout=fork(self.now.rollout, seed)))
 
     def load(self, moment: Moment) -> None:
-        """Stand at a moment that was taken from here, or from another player of this model, instead of where one stands."""
+        """Stand at a moment that was taken from here, or from another player of this model, instead of where one stands. Raises
+        UserError for what is none, or of another model."""
+        if not isinstance(moment, Moment):
+            raise UserError(f"one goes on from a moment that was kept, not from {type(moment).__name__}")
+        check_state(self.system.model, moment.rollout.state, moment.rollout.window)
         self._forget_ahead()
         self._kept[-1], self._bytes[-1] = moment, moment.bytes
 

@@ -23,6 +23,7 @@ from unspool.data.clips import Captioned
 from unspool.data.shards import Shards
 from unspool.errors import UserError
 from unspool.explain import check
+from unspool.memory import Full
 from unspool.prompts import Telling, frame_by_frame
 from unspool.system import System
 from unspool.text import CAPTIONS, vocabulary_of
@@ -236,8 +237,8 @@ def steps_within(job: Job, seconds: float) -> int:
 @torch.no_grad()
 def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int = 3) -> None:
     """A contact sheet: what the model makes of the first frames of a held-out clip, four times as long as its training clips,
-    below what really followed, under the captions of that; a model that takes actions is told those of the clip. There is none
-    where Pillow is missing."""
+    below what really followed, under the captions of that; a model that takes actions is told those of the clip. It is
+    shorter where a memory has no room for so many. There is none where Pillow is missing."""
     from unspool.evaluate.pages.sheet import contact_sheet
 
     try:
@@ -245,7 +246,11 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     except ImportError:
         warn(f"there is no {path}: drawing it needs Pillow", stacklevel=2)
         return
-    first, frames, known = np.zeros(1, dtype=np.int64), 4 * system.frames, sampling.context_frames(system)
+    first, known, frames = np.zeros(1, dtype=np.int64), sampling.context_frames(system), 4 * system.frames
+    room = min((memory.capacity for memory in system.model.modules() if isinstance(memory, Full)), default=known + frames)
+    frames = min(frames, room - known)
+    if frames < 1:
+        return
     try:
         clips = source(first, known + frames)
     except UserError:  # its videos are short

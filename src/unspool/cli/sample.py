@@ -138,6 +138,7 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     anew. Frame rate and actions are those of the data that the model was trained on, where its checkpoint tells."""
     from unspool import config, openings, sampling
     from unspool.explain import check_rollout
+    from unspool.fits import check_levels
     from unspool.snapshot import load_rollout, notes_of
 
     if options.actions and not system.model.controls:
@@ -145,9 +146,12 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     fps = checkpoint.config.get("fps")
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     if options.rollout_in:
-        given = json.loads(notes_of(options.rollout_in).get("rollout", "{}")) | given
+        before = json.loads(notes_of(options.rollout_in).get("rollout", "{}"))
+        given = before | given
+        begun_by = config.rollout_options(before).apply(system).schedule.plan()
         system = config.rollout_options(given).apply(system)
         saved = load_rollout(options.rollout_in, system.model)
+        check_levels(saved.rollout.window, begun_by, system.schedule.plan())
         notes = {"fps": "30", "context": "unknown", **saved.notes, "rollout": json.dumps(given)}
         begun = _Begun(system, saved.rollout, notes, *_actions_of(notes))
         telling, told = _told(options, system, notes, sampling.first_shown(system, saved.rollout), None)
