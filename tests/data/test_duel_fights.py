@@ -150,14 +150,14 @@ def test_speed_is_speed() -> None:
 
 
 def test_fighters_are_drawn_where_they_are_in_their_colours() -> None:
-    from unspool.data.worlds.duel.render import _CLOTH
+    from unspool.data.worlds.duel.render import CLOTH
 
     world = Duel()
     track = world.simulate(np.arange(200), 5)
     video = world.render(track).astype(np.float64)
     knee = (track.joints[:, :, 0, JOINT["knee"]] * 64).astype(int)  # the nearest fighter's near knee: little hides it
     b, t = np.indices(knee.shape[:2])
-    seen, cloth = video[b, t, knee[..., 1], knee[..., 0]], _CLOTH[track.colours[..., 0]]
+    seen, cloth = video[b, t, knee[..., 1], knee[..., 0]], CLOTH[track.colours[..., 0]]
     alike = (seen * cloth).sum(-1) / (np.linalg.norm(seen, axis=-1) * np.linalg.norm(cloth, axis=-1))
     behind = np.linalg.norm(track.joints[:, :, 1] - track.joints[:, :, :1, JOINT["knee"]], axis=-1).min(axis=-1) < 0.04
     assert (alike > 0.97).mean() > 0.85 and (alike > 0.97)[behind].mean() > 0.85 and behind.sum() > 30

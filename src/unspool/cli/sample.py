@@ -164,8 +164,6 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
         chosen = {"split": options.split, "clip": options.clip, "fps": fps}
         follow = options.frames if system.model.controls and not options.actions else 0
         context = openings.context_of(options.context, system, options.context_frames, **chosen, follow=follow)
-    if not len(context.frames) and not sampling.begins(system):
-        print("this model never learned to begin from nothing; `progressive` and `alpha-context` do", file=sys.stderr)
     known = context.actions if system.model.controls else None
     if options.actions and known is None:  # what led to the context nobody knows
         known = np.zeros((max(1, len(context.frames)), system.model.controls), np.float32)
@@ -173,6 +171,8 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     telling, told = _told(options, system, notes, len(context.frames), context.frames)
     seeds = 1 if options.seeds is None else options.seeds
     rollout = sampling.start(system, context.frames, seeds, options.seed or 0, known, telling and telling.script)
+    if not len(context.frames) and not sampling.begins(system):
+        print("this model never learned to begin from nothing; `progressive` and `alpha-context` do", file=sys.stderr)
     return _steered(options, _Begun(system, rollout, notes, known, 0, telling, told), checkpoint, context.names)
 
 
