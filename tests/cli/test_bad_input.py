@@ -317,7 +317,7 @@ def test_a_rollout_that_cannot_be_gone_on_from(refused, unspool, trained, copy, 
     done = unspool("sample", trained, *going_on, *going_on_otherwise, cwd=tmp_path)
     assert done.code == 0, done.err  # between two chunks nothing is in flight
     shutil.rmtree(tmp_path / "out")
-    assert "frames in flight" in refused("sample", trained, *going_on, "lag.safetensors", "--rollout.lag", "1/2")
+    assert "under way at other levels" in refused("sample", trained, *going_on, "lag.safetensors", "--rollout.lag", "1/2")
     saved.write_bytes(saved.read_bytes()[:-100])
     assert "not a whole" in refused("sample", trained, *going_on, saved)
     assert "does not exist" in refused("sample", trained, *going_on, "gone.safetensors")
