@@ -192,8 +192,10 @@ def _told(
         script = prompts.behind(script, system.text, heard[0])
     notes["prompt"] = given[-1].words
     seeds = 1 if options.seeds is None else options.seeds
-    newest = None if context is None else sampling.latents_of(system, context, seeds)[:, : len(context) - system.schedule.redo]
     on: prompts.OnPrompt = options.on_prompt or "keep"
+    newest = None
+    if on == "recache" and context is not None:
+        newest = sampling.latents_of(system, context, seeds)[:, : len(context) - system.schedule.redo]
     return prompts.Telling(script, on, newest), {"prompts": prompts.sentences(given), "on_prompt": on}
 
 
