@@ -19,7 +19,7 @@ from unspool.codec import load_codec
 from unspool.data.shards import open_shards
 from unspool.sampling import to_pixels
 from unspool.store import write_aside
-from unspool.train.loop import to_video
+from unspool.train.clips import to_video
 
 FRAMES, SIDE, SCALE, GAP = 8, 64, 2, 8
 BEFORE = 9  # frames in front of the one that is shown, for a codec that looks back

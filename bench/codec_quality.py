@@ -24,7 +24,7 @@ from unspool.codec.trained import find_codec
 from unspool.data.shards import open_shards
 from unspool.evaluate.bootstrap import Interval, ratio
 from unspool.sampling import to_pixels
-from unspool.train.loop import to_video
+from unspool.train.clips import to_video
 
 BLOCK = 40  # frames that go through at once
 

@@ -22,7 +22,8 @@ from unspool import hub, store
 from unspool.cli.progress import Bar
 from unspool.data.shards import Shards
 from unspool.data.video import cut
-from unspool.train.loop import Trainer, TrainOptions
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 
 BATCH = 16
 

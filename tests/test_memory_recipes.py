@@ -16,7 +16,8 @@ from unspool.recipes import RECIPES
 from unspool.rollout import begin, fork, stream
 from unspool.system import System
 from unspool.testing import assert_equal, scale_weights
-from unspool.train.loop import Trainer, TrainOptions
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 from unspool.training import write_samples
 
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -15,7 +15,9 @@ from unspool.data import Clips
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, stream
 from unspool.system import System
-from unspool.train.loop import Trainer, TrainOptions, to_video
+from unspool.train.clips import to_video
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 
 CLIP = 10
 

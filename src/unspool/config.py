@@ -33,7 +33,7 @@ from unspool.model.prompted import Prompted
 from unspool.model.video import VideoModel
 from unspool.solver import Solver, euler, midpoint
 from unspool.system import System
-from unspool.train.loop import TrainOptions
+from unspool.train.options import TrainOptions
 from unspool.types import Count, Positive
 
 SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint}

@@ -16,7 +16,7 @@ from unspool.data import ClipSource
 from unspool.data.shards import CODEC, Shards
 from unspool.errors import UserError
 from unspool.system import System
-from unspool.train.loop import load_weights
+from unspool.train.checkpoints import load_weights
 
 
 def choose(system: System, named: str | None, begun: Mapping[str, Any] | None, data: ClipSource) -> System:

@@ -29,7 +29,7 @@ from unspool.data.actions import Actions
 from unspool.data.shards import MANIFEST
 from unspool.errors import UserError
 from unspool.system import System
-from unspool.train.loop import load_weights
+from unspool.train.checkpoints import load_weights
 
 FORMAT = 1
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM as a question that long work asks between two steps, so that nothing stops halfway through one."""
+"""Ctrl-C, SIGTERM and SIGUSR1, with which clusters warn, as a question that long work asks between two steps, so that nothing
+stops halfway through one."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self, final
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @final

@@ -17,7 +17,7 @@ from unspool.data.how import Encoder, Preparation
 from unspool.data.prepare import Progress, prepare
 from unspool.data.shards import Manifest
 from unspool.errors import UserError
-from unspool.train.loop import to_video
+from unspool.train.clips import to_video
 
 SIZE = 64
 

@@ -19,7 +19,7 @@ from unspool.interrupt import Interrupt
 from unspool.prompts import Script, Telling, newest_of, said_anew, span, stretches
 from unspool.rollout import Rollout, begin, stream
 from unspool.system import System
-from unspool.train.loop import to_video
+from unspool.train.clips import to_video
 from unspool.train.stages import Stages
 from unspool.train.windows import Windows
 from unspool.types import Controls, Video

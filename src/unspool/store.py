@@ -168,6 +168,17 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
         ) from error
 
 
+def check_tensors(path: Path) -> None:
+    """Raises UserError where `load_tensors` would, from the head of the file and its length alone."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt"):
+            return
+    except Exception as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}); it must be copied again") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Atomic."""
     write_bytes(path, text.encode())

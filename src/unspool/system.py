@@ -18,11 +18,13 @@ from unspool.types import Clip
 
 
 class Loss(NamedTuple):
-    """value: a scalar with gradient; logs: detached scalars by name; of: which network it trains."""
+    """value: a scalar with gradient, the mean of something; logs: detached scalars by name; of: which network it trains.
+    weight: how much it was the mean of, so that parts of a batch add up to the whole; None: each clip counts alike."""
 
     value: Tensor
     logs: dict[str, Tensor]
     of: str = "model"
+    weight: Tensor | float | None = None
 
 
 @runtime_checkable
@@ -35,7 +37,8 @@ class Stateful(Protocol):
 
 
 class Objective(Protocol):
-    """One yield = one backward, clip and step. key (B,) int64: all randomness of a clip hangs on its key."""
+    """One yield = one backward, clip and step, as many of them whatever the clips. key (B,) int64: all randomness of a clip
+    hangs on its key."""
 
     def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]: ...
 

@@ -27,10 +27,14 @@ from unspool.memory import Full
 from unspool.prompts import Telling, frame_by_frame
 from unspool.system import System
 from unspool.text import CAPTIONS, vocabulary_of
-from unspool.train import loop
+from unspool.train.checkpoints import load_weights
+from unspool.train.clips import to_video
 from unspool.train.codec import SQUARE, TRAINING, CodecJob
-from unspool.train.job import Report, changes, conduct, find_checkpoint, held_out_of, refuse_a_run
+from unspool.train.job import Report, Where, changes, conduct, find_checkpoint, held_out_of, refuse_a_run, world_changes
+from unspool.train.options import TrainOptions
+from unspool.train.ranks import Ranks
 from unspool.train.run import clips_for, describe, flops_per_clip
+from unspool.train.trainer import Trainer
 from unspool.types import Count, Positive
 
 ENOUGH = 10
@@ -85,7 +89,7 @@ def codec_settings() -> list[Setting]:
     """Every setting of `train codec` by the name that it is typed as; two ways are not one forward pass to compile."""
     size = Setting("resolution", Count, 64, "pixels of a frame's side in training")
     square = Setting("square", Positive, SQUARE, "weight of the squared error: more PSNR, less sharpness")
-    training = [s for s in config.signature(loop.TrainOptions, "train.") if s.name != "train.compile"]
+    training = [s for s in config.signature(TrainOptions, "train.") if s.name != "train.compile"]
     chosen = [s._replace(default=getattr(TRAINING, s.name.removeprefix("train."))) for s in training]
     return [size, square, *config.signature(CodecOptions, "codec."), *chosen]
 
@@ -110,7 +114,7 @@ def plan_codec(
     for name, value in values.items():
         section, _, key = name.rpartition(".")
         sections[section][key] = value
-    options, train = CodecOptions(**sections["codec"]), loop.TrainOptions(**sections["train"])
+    options, train = CodecOptions(**sections["codec"]), TrainOptions(**sections["train"])
     checkpoint = None if resume is None else find_checkpoint(out, resume, train.steps)
     job = CodecJob(options, train, str(data), values["resolution"], values["square"], out, checkpoint, told=told or {})
     if resume is None:
@@ -132,12 +136,13 @@ class Prepared(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prepared:
+def prepare(job: Job, decoded: Callable[[int, int], None] | None = None, ranks: Ranks | None = None) -> Prepared:
     """Build and load everything. Raises UserError for what the user can mend.
 
-    decoded(done, total): called after each video of a folder, which are decoded on their first use.
+    decoded(done, total): called after each video of a folder, which are decoded on their first use. ranks: the processes that
+    will train together.
     """
-    settings, options = job.settings, job.settings.train
+    settings, options, ranks = job.settings, job.settings.train, ranks or Ranks()
     system = settings.build()
     warnings = check(system)
     named = settings.data
@@ -150,22 +155,24 @@ def prepare(job: Job, decoded: Callable[[int, int], None] | None = None) -> Prep
     begun = store.read_json(job.resume / "config.json") if job.resume else source and source.config
     system = encoding.choose(system, settings.codec, begun, data)
     if source is not None:
-        loop.load_weights(system, store.load_tensors(source.weights)[0], source.folder)
+        load_weights(system, store.load_tensors(source.weights)[0], source.folder)
     if job.resume is not None:
-        loop.Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
+        Trainer(system, options).load(job.resume)  # weights that do not fit are refused before anything is written
     held_out = held_out_of(named, system, sampling.picture_size(system)[0], "seen", options.pad, decoded)
     if isinstance(held_out, str):
         warnings.append(held_out)
     encoding.check_codec(system, data)
     if begun is None and not encoding.is_encoded(data):
-        system.codec.fit(loop.to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed).frames))
+        system.codec.fit(to_video(data(np.arange(64, dtype=np.int64), 4, seed=options.seed).frames))
     if isinstance(data, Shards):
         warnings += too_little(data.frames, system)
     _check_actions(system, data)
     description = describe(named, data, system, options.seed)
     if job.resume is not None and _data_before(job.out) not in (None, description["sha256"]):
         warnings.append(f"{named} is not what this run was trained on before: other clips come from it now")
-    cost = flops_per_clip(system, options.batch).total * options.batch
+    if job.resume is not None:
+        warnings += world_changes(job.resume, options, ranks)
+    cost = flops_per_clip(system, options.batch).total * options.effective(ranks.size)
     return Prepared(job, system, data, None if isinstance(held_out, str) else held_out, description, cost, tuple(warnings))
 
 
@@ -179,7 +186,7 @@ def too_little(frames: int, system: System) -> list[str]:
     return [f"{what}: {need} or more are better"]
 
 
-def run(prepared: Prepared, report: Report | None = None) -> Path:
+def run(prepared: Prepared, report: Report | None = None, where: Where | None = None) -> Path:
     """Train; gives the run folder. Raises KeyboardInterrupt after Ctrl-C, with everything saved; UserError when another process
     trains in the folder, it cannot be written, or the loss is not finite."""
     job, system, data, held_out, description, flops, _ = prepared
@@ -195,7 +202,7 @@ def run(prepared: Prepared, report: Report | None = None) -> Path:
     conduct(
         system, data, held_out, job.out, options, saved, settings=settings.nested(), flops=flops, resume=job.resume,
         told={**job.told, "data": description, "init": job.init, "changes": job.notes},
-        samples=lambda path: _leave(system, data, held_out, path), report=report,
+        samples=lambda path: _leave(system, data, held_out, path), report=report, where=where,
     )  # fmt: skip
     return job.out
 
@@ -222,7 +229,7 @@ def steps_within(job: Job, seconds: float) -> int:
     """How many steps of this job fit into a time, by trying a few of them on a model that is then thrown away."""
     settings = job.settings
     assert settings.data is not None
-    trainer = loop.Trainer(settings.build(), settings.train)
+    trainer = Trainer(settings.build(), settings.train)
     source = open_source(settings.data, sampling.picture_size(trainer.system)[0], "train")
     batch = settings.train.batch
     taken = []

@@ -25,8 +25,8 @@ from unspool.data.video import read_video
 from unspool.data.writer import VideoWriter
 from unspool.errors import UserError
 from unspool.noise import fold
+from unspool.train.clips import to_clip
 from unspool.train.codec import prepare_codec, train_codec
-from unspool.train.loop import to_clip
 from unspool.types import Clip
 
 LENGTHS = (9, 14, 20, 31, 12, 17)

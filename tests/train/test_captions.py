@@ -17,7 +17,9 @@ from unspool.recipes import RECIPES
 from unspool.sampling import futures, start
 from unspool.system import System
 from unspool.text import Vocabulary, vocabulary_of
-from unspool.train.loop import SILENT, Trainer, TrainOptions, hushed, to_clip
+from unspool.train.clips import SILENT, hushed, to_clip
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 
 HEARING = [name for name, recipe in RECIPES.items() if "text" in inspect.signature(recipe).parameters]
 WORDS = Vocabulary(("bright", "dark", "it", "is"), 3)

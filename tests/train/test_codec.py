@@ -19,7 +19,9 @@ from unspool.codec import CodecOptions, load_codec
 from unspool.data import Clips
 from unspool.errors import UserError
 from unspool.train.codec import Reconstruction, psnr, sharpness, system_of
-from unspool.train.loop import Trainer, TrainOptions, train
+from unspool.train.loop import train
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 from unspool.training import plan_codec
 from unspool.types import Clip
 

@@ -26,8 +26,12 @@ from unspool.model import VideoModel, VideoTransformer
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, Objective, System
-from unspool.train.loop import Trainer, TrainOptions, load_weights, to_video, train
+from unspool.train.checkpoints import load_weights
+from unspool.train.clips import to_video
+from unspool.train.loop import train
 from unspool.train.objectives import OwnErrors, TeacherForcing
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 from unspool.types import Clip
 
 OPTIONS = TrainOptions(steps=6, batch=2, warmup=2, save_every=2, log_every=1, validate_every=3)
@@ -159,7 +163,7 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, poison: str) -> None:
             yield Loss(value, {"loss": value.detach()})
 
     trainer_step = [0]
-    with pytest.raises(UserError, match=r"step 4: .*is not finite; lower --train\.lr or resume") as error:
+    with pytest.raises(UserError, match=r"step 4: .*is not finite; lower --train\.lr, resume") as error:
         train(system(Poisoned()), source, None, tmp_path, replace(OPTIONS, save_every=1), CONFIG)
     assert "\n" not in str(error.value)
     last = (tmp_path / "checkpoints" / "last").resolve()

@@ -23,8 +23,10 @@ from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Objective, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, scale_weights, video
-from unspool.train.loop import Trainer, TrainOptions, to_video
+from unspool.train.clips import to_video
 from unspool.train.objectives import DiffusionForcing, MemoryNoise, OwnErrors, TeacherForcing, wrong_by
+from unspool.train.options import TrainOptions
+from unspool.train.trainer import Trainer
 from unspool.types import Clip, Levels, State, Video
 
 KEY = torch.arange(4) * 1000

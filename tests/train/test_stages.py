@@ -21,8 +21,9 @@ from unspool.solver import euler
 from unspool.system import Loss, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, video
 from unspool.train.buffer import Buffer, tracked
-from unspool.train.loop import Trainer, TrainOptions
+from unspool.train.options import TrainOptions
 from unspool.train.stages import LGC_VD, Mix, Stages
+from unspool.train.trainer import Trainer
 from unspool.types import Clip, Levels, State, Video
 
 KEY = torch.arange(8) * 1000

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -43,6 +44,8 @@ that is not running: a training step of 0.1 s then took 2 to 10 s, and 0.2 s wit
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; gives the exit code: 0, 2 for what the user can mend (told in one line), 130 after Ctrl-C."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch loads
+    if "RANK" in os.environ:  # DDP's reducer warns of a choice that is made on purpose, see train/ranks.py
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     argv = list(sys.argv[1:] if argv is None else argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: print(f"unspool: {message}", file=sys.stderr)
             return _dispatch(argv)
     except UserError as error:
-        print(f"unspool: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{_speaker()}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"unspool: stopped{f'; {error}' if str(error) else ''}", file=sys.stderr)
@@ -72,6 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("unspool: out of memory; choose smaller settings (size, window, frames, batch, seeds)", file=sys.stderr)
         return 2
+
+
+def _speaker() -> str:
+    """Who tells of an error. Of several processes the first does; another only of what it alone has met: it waits, and where
+    the first has left in the meantime, torchrun ends it."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        return "unspool"
+    time.sleep(2)
+    return f"unspool, rank {rank}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -28,18 +28,21 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> None:
     """Train, with progress on standard error and the run's figures on standard output."""
-    from unspool import training
-    from unspool.cli.train import follow
+    from unspool import device, training
+    from unspool.cli.train import follow, tell
+    from unspool.train import ranks
     from unspool.train.codec import prepare_codec, train_codec
+    from unspool.train.job import Where
 
     set_threads(options.threads)
     data = {} if options.data is None else {"data": options.data}
-    job = training.plan_codec(
-        options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
-        told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
-    )  # fmt: skip
-    prepared = prepare_codec(job, Tally("videos decoded"))
-    for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
-        print(note, file=sys.stderr)
-    named = {"psnr": "PSNR", "held_out_psnr": "PSNR held out", "held_out_sharpness": "sharpness held out"}
-    follow(options, job.train, lambda report: train_codec(prepared, report), named, digits=2)
+    where = Where(device.choose(options.device, ranks.found().here), ranks.found())
+    with ranks.joined(where.device) as who:
+        job = training.plan_codec(
+            options.out, file=options.config, overrides={**options.overrides, **data}, resume=options.resume,
+            told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
+        )  # fmt: skip
+        prepared = prepare_codec(job, None if who.rank else Tally("videos decoded"), who)
+        tell(who, job.train, (*(f"changed: {note}" for note in job.notes), *prepared.warnings))
+        named = {"psnr": "PSNR", "held_out_psnr": "PSNR held out", "held_out_sharpness": "sharpness held out"}
+        follow(options, job.train, lambda report: train_codec(prepared, report, where), named, 2, who)

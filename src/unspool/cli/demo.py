@@ -175,7 +175,7 @@ def _close(options: argparse.Namespace, report: dict[str, Any], facts: dict[str,
 def _train(options: argparse.Namespace) -> Path:
     """A nano model trained from nothing for so many minutes, in OUT/run; gives that folder. One that was stopped goes on."""
     from unspool import training
-    from unspool.train.loop import Trainer
+    from unspool.train.trainer import Trainer
 
     run, told = options.out / "run", {"argv": ["unspool", *sys.argv[1:]]}
     if (run / "checkpoints" / "last").exists():

@@ -58,6 +58,9 @@ class Parser(argparse.ArgumentParser):
     def threads(self) -> None:
         self.add_argument("--threads", type=int, metavar="N", help="processor threads [as many as torch takes]")
 
+    def device(self) -> None:
+        self.add_argument("--device", metavar="cpu|cuda|cuda:N", help="what computes [a GPU where there is one, else the CPU]")
+
     def json(self) -> None:
         self.add_argument("--json", action="store_true", help="print JSON on standard output, and nothing else there")
 

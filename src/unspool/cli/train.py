@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ from unspool.data import WORLDS
 
 if TYPE_CHECKING:
     from unspool.train.job import Report
-    from unspool.train.loop import Trainer, TrainOptions
+    from unspool.train.options import TrainOptions
+    from unspool.train.ranks import Ranks
+    from unspool.train.trainer import Trainer
 
 EXAMPLES = (
     "unspool train chunk-by-chunk --data duel --out runs/duel --train.steps 4800",
     "unspool train --out runs/duel --resume latest",
+    "torchrun --nproc-per-node 8 -m unspool train frame-by-frame --data shards --out runs/wide --train.shard",
     "unspool train frame-by-frame --size nano --data my_videos --out runs/mine --init runs/duel",
     "unspool train my_recipe.py:recipe --data duel --out runs/own",
     "unspool train codec --data duel --out runs/codec",
@@ -61,6 +64,7 @@ def _common(parser: Parser) -> Parser:
     parser.add_argument("--resume", nargs="?", const="latest", metavar="latest|STEP", help="go on with the run in --out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML; options win over it")
     parser.add_argument("--seed", dest="set:train.seed", default=argparse.SUPPRESS, metavar="N", help="as --train.seed")
+    parser.device()
     parser.threads()
     parser.json()
     return parser
@@ -85,28 +89,43 @@ def _value(argv: list[str], option: str) -> str | None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, with progress on standard error and the run's figures on standard output."""
-    from unspool import training
+    from unspool import device, training
+    from unspool.train import ranks
+    from unspool.train.job import Where
 
     if options.recipe == "codec":
         return codec.run(options)
     set_threads(options.threads)
     named = {name: where for name in ("data", "codec") if (where := getattr(options, name)) is not None}
-    job = training.plan(
-        options.recipe, options.out, file=options.config, overrides={**options.overrides, **named}, resume=options.resume,
-        init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
-    )  # fmt: skip
-    prepared = training.prepare(job, Tally("videos decoded"))
-    for note in (*(f"changed: {note}" for note in job.notes), *prepared.warnings):
+    where = Where(device.choose(options.device, ranks.found().here), ranks.found())
+    with ranks.joined(where.device) as who:
+        job = training.plan(
+            options.recipe, options.out, file=options.config, overrides={**options.overrides, **named}, resume=options.resume,
+            init=options.init, told={"argv": ["unspool", *sys.argv[1:]], "threads": options.threads},
+        )  # fmt: skip
+        prepared = training.prepare(job, None if who.rank else Tally("videos decoded"), who)
+        tell(who, job.settings.train, (*(f"changed: {note}" for note in job.notes), *prepared.warnings))
+        figures = {"loss": "loss", "held_out_loss": "held out"}
+        follow(options, job.settings.train, lambda report: training.run(prepared, report, where), figures, 4, who)
+
+
+def tell(who: Ranks, train: TrainOptions, notes: Iterable[str]) -> None:
+    """What to know before it begins, said by one process."""
+    several = (train.banner(who.size),) if train.effective(who.size) != train.batch else ()
+    for note in () if who.rank else (*several, *notes):
         print(note, file=sys.stderr)
-    figures = {"loss": "loss", "held_out_loss": "held out"}
-    follow(options, job.settings.train, lambda report: training.run(prepared, report), figures, digits=4)
 
 
 def follow(
-    options: argparse.Namespace, train: TrainOptions, go: Callable[[Report], object], named: Mapping[str, str], digits: int
-) -> None:
-    """Run `go` behind a bar, then say what came of it. named: what the figures of the training are called, with `digits`."""
-    steps, batch = train.steps, train.batch
+    options: argparse.Namespace, train: TrainOptions, go: Callable[[Report | None], object], named: Mapping[str, str],
+    digits: int, who: Ranks,
+) -> None:  # fmt: skip
+    """Run `go` behind a bar, then say what came of it. named: what the figures of the training are called, with `digits`. Of
+    several processes the first tells."""
+    if who.rank:
+        go(None)
+        return
+    steps, batch = train.steps, train.effective(who.size)
     figures: dict[str, Any] = {}
 
     def shown() -> dict[str, str]:

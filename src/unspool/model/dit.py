@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, final
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unspool.blend import AlphaBlend, Blend
 from unspool.context import Cached, Context, Local
@@ -46,6 +47,8 @@ class Block(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(memories) + 1, 3, width))
         inside = round(mlp * width)
         self.mlp = nn.Sequential(nn.Linear(width, inside), nn.GELU("tanh"), nn.Linear(inside, width))
+        self.recompute = False
+        """Whether a backward pass computes the activations of `scan` and `read` again, rather than find them kept."""
 
     def write(self, x: Tokens, states: State, cond: Cond, mods: Tensor) -> tuple[Tokens, State]:
         after, parts = {}, self._parts(mods)
@@ -72,6 +75,11 @@ class Block(nn.Module):
         return {str(i): memory.prepare(states[str(i)], grid) for i, memory in enumerate(self.memories)}
 
     def read(self, x: Tokens, views: State, cond: Cond, mods: Tensor) -> Tokens:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._read, x, views, cond, mods, use_reentrant=False)
+        return self._read(x, views, cond, mods)
+
+    def _read(self, x: Tokens, views: State, cond: Cond, mods: Tensor) -> Tokens:
         parts = self._parts(mods)
         for i, memory in enumerate(self.memories):
             x = self._leave(x, memory.read(self._enter(x, parts[i]), views[str(i)], cond), parts[i])
@@ -82,6 +90,14 @@ class Block(nn.Module):
         conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor], asked: bool,
     ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         """asked: False in the last block that keeps something: what clean frames become is not computed further than needed."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._scan, clean, noisy, starts, states, conds, mods, asked, use_reentrant=False)
+        return self._scan(clean, noisy, starts, states, conds, mods, asked)
+
+    def _scan(
+        self, clean: Tokens, noisy: Tokens, starts: tuple[int, ...], states: State | None,
+        conds: tuple[Cond, Cond], mods: tuple[Tensor, Tensor], asked: bool,
+    ) -> tuple[Tokens, Tokens, State]:  # fmt: skip
         after, (of_clean, of_noisy) = {}, (self._parts(m) for m in mods)
         for i, memory in enumerate(self.memories):
             state = None if states is None else states[str(i)]

@@ -24,12 +24,15 @@ from unspool.model.video import VideoModel
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, System
-from unspool.train import loop
-from unspool.train.job import Report, conduct, held_out_of
+from unspool.train.clips import to_video
+from unspool.train.job import Report, Where, conduct, held_out_of
+from unspool.train.options import TrainOptions
+from unspool.train.ranks import Ranks
 from unspool.train.run import clips_for, describe
+from unspool.train.trainer import Trainer
 from unspool.types import Clip, Video
 
-TRAINING = loop.TrainOptions(steps=6000, batch=8, lr=1.5e-3)
+TRAINING = TrainOptions(steps=6000, batch=8, lr=1.5e-3)
 """What a codec is trained with unless told otherwise: at 4e-3 its figures got worse after some hundred steps, on two worlds."""
 
 
@@ -43,7 +46,7 @@ class CodecJob:
     folder; notes: what to tell the user before it begins; told: for run.json."""
 
     codec: CodecOptions
-    train: loop.TrainOptions
+    train: TrainOptions
     data: str
     resolution: int
     square: float
@@ -73,7 +76,9 @@ class PreparedCodec(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = None) -> PreparedCodec:
+def prepare_codec(
+    job: CodecJob, decoded: Callable[[int, int], None] | None = None, ranks: Ranks | None = None
+) -> PreparedCodec:
     """Build and load everything. Raises UserError for what the user can mend.
 
     decoded(done, total): called after each video of a folder, which are decoded on their first use.
@@ -81,7 +86,7 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
     system = system_of(job.codec, job.train.seed, job.square)
     check_size((job.resolution, job.resolution), STRIDE)
     if job.resume is not None:
-        loop.Trainer(system, job.train).load(job.resume)  # weights that do not fit are refused before anything is written
+        Trainer(system, job.train).load(job.resume)  # weights that do not fit are refused before anything is written
     data = open_source(job.data, job.resolution, "train", decoded, pad=job.train.pad)
     description = describe(job.data, data, system, job.train.seed)
     clip = clips_for(system, data, np.arange(1, dtype=np.int64), job.train.seed)
@@ -90,20 +95,20 @@ def prepare_codec(job: CodecJob, decoded: Callable[[int, int], None] | None = No
     held_out = held_out_of(job.data, system, job.resolution, "test", job.train.pad, decoded)
     if job.resume is None:
         frames = data(np.arange(64, dtype=np.int64), system.frames, seed=job.train.seed).frames
-        cast(Autoencoder, system.model).begin(loop.to_video(frames))
-    cost = _flops(system, loop.to_video(clip.frames)) * job.train.batch
+        cast(Autoencoder, system.model).begin(to_video(frames))
+    cost = _flops(system, to_video(clip.frames)) * job.train.effective((ranks or Ranks()).size)
     if isinstance(held_out, str):
         return PreparedCodec(job, system, data, None, description, cost, (held_out,))
     return PreparedCodec(job, system, data, held_out, description, cost)
 
 
-def train_codec(prepared: PreparedCodec, report: Report | None = None) -> Path:
+def train_codec(prepared: PreparedCodec, report: Report | None = None, where: Where | None = None) -> Path:
     """Train; gives the run folder. Raises as `train.job.conduct` does."""
     job, system, data, held_out, description, cost, _ = prepared
     conduct(
         system, data, held_out, job.out, job.train, {"format": FORMAT, **job.nested()}, settings=job.nested(), flops=cost,
         told={**job.told, "data": description, "changes": job.notes}, resume=job.resume,
-        samples=lambda path: _write_samples(system, held_out or data, path), report=report,
+        samples=lambda path: _write_samples(system, held_out or data, path), report=report, where=where,
     )  # fmt: skip
     return job.out
 
@@ -175,7 +180,7 @@ def _write_samples(system: System, source: ClipSource, path: Path, *, clips: int
     from PIL import Image
 
     codec = cast(Autoencoder, system.model)
-    real = loop.to_video(clips_for(system, source, np.arange(clips, dtype=np.int64), 0).frames)
+    real = to_video(clips_for(system, source, np.arange(clips, dtype=np.int64), 0).frames)
     made = codec.decode(codec.encode(real, {})[0], {})[0]
     rows = torch.stack([video[:, -1] for video in (real, made, made - real)])
     pixels = ((rows.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy()

@@ -203,7 +203,7 @@ def _denoising(
         before = level.new_zeros(history.shape[:2]) if history_level is None else history_level
         noisy = noisy * torch.stack([weigh(before[:, :s], level[:, g]) for g, s in enumerate(starts)], 1)
     value = (error * noisy).sum() / noisy.sum().clamp(min=1e-6)
-    return Loss(value, {"loss": value.detach()})
+    return Loss(value, {"loss": value.detach()}, weight=noisy.sum())
 
 
 def wrong_by(

@@ -74,14 +74,17 @@ def commit() -> str | None:
     return shown.stdout.strip() or None
 
 
-def hardware() -> dict[str, Any]:
-    """The processor, its cores and the threads that torch uses of them."""
+def hardware(device: torch.device | None = None) -> dict[str, Any]:
+    """The processor, its cores and the threads that torch uses of them; the GPU, if that is what computes."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
         model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
-    return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found = {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device is not None and device.type == "cuda":
+        found |= {"gpu": torch.cuda.get_device_name(device)}
+    return found
 
 
 def clips_for(system: System, source: ClipSource, indices: np.ndarray, seed: int) -> Clips:

@@ -117,8 +117,6 @@ class Stages:
         """Roll out some of the clips; learn a chunk behind as many chunks of older rollouts, where these still track theirs."""
         buffer.put(model, blend, clip, key, self.chunk, self.overlap)
         entry: Entry = buffer.draw(len(key), rng.fold(key, 9))
-        if not key.is_meta and not entry.weight.any():
-            return  # nothing tracks its clip so far
         at, clip = entry.chunks * self.chunk, entry.clip
         own = rng.fold(key, 10)
         with torch.no_grad():
@@ -182,7 +180,7 @@ class Stages:
         counts = counts if weight is None else counts * weight[:, None]
         value = (error * counts).sum() / counts.sum().clamp(min=1)
         guess = noise - velocity if self.estimate == "noise" else blend.clean(x, velocity, level)
-        return Loss(value, {"loss": value.detach()}), guess.detach().to(x), after
+        return Loss(value, {"loss": value.detach()}, weight=counts.sum()), guess.detach().to(x), after
 
     def check(self, blend: Blend, frames: int) -> None:
         """Raises UserError for clips of another length than the stages, and for settings that do not go together."""

@@ -50,8 +50,9 @@ class Windows:
                 error, weight = self._error(model, blend, clip.rows(rows), key[rows], _window(drawn, rows), first)
                 errors.append((error * weight).sum())
                 weights.append(weight.sum())
-        value = torch.stack(errors).sum() / torch.stack(weights).sum().clamp(min=1)
-        yield Loss(value, {"loss": value.detach()})
+        weight = torch.stack(weights).sum()
+        value = torch.stack(errors).sum() / weight.clamp(min=1)
+        yield Loss(value, {"loss": value.detach()}, weight=weight)
 
     def _error(
         self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor, drawn: Drawn, first: int
