@@ -15,8 +15,10 @@ from unspool.data import Clips
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, stream
 from unspool.system import System
+from unspool.train.checkpoints import Keeper
 from unspool.train.clips import to_video
 from unspool.train.options import TrainOptions
+from unspool.train.ranks import Ranks
 from unspool.train.trainer import Trainer
 
 CLIP = 10
@@ -101,7 +103,8 @@ def test_a_recipe_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
         return trained
 
     whole, cut, resumed = walk(trainer(), 3), walk(trainer(), 2), trainer()
-    cut.save(tmp_path, {})
+    with Keeper(tmp_path, Ranks()) as keeper:
+        cut.save(keeper, {})
     resumed.load(tmp_path / "checkpoints" / "last")
     walk(resumed, 1)
     with whole.averaged(), resumed.averaged():

@@ -17,8 +17,10 @@ from unspool.recipes import RECIPES
 from unspool.sampling import futures, start
 from unspool.system import System
 from unspool.text import Vocabulary, vocabulary_of
+from unspool.train.checkpoints import Keeper
 from unspool.train.clips import SILENT, hushed, to_clip
 from unspool.train.options import TrainOptions
+from unspool.train.ranks import Ranks
 from unspool.train.trainer import Trainer
 
 HEARING = [name for name, recipe in RECIPES.items() if "text" in inspect.signature(recipe).parameters]
@@ -72,7 +74,8 @@ def test_it_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole, cut, resumed = (Trainer(small(name), options) for _ in range(3))
     walk(whole, 4)
     walk(cut, 2)
-    cut.save(tmp_path, {})
+    with Keeper(tmp_path, Ranks()) as keeper:
+        cut.save(keeper, {})
     resumed.load(tmp_path / "checkpoints" / "last")
     walk(resumed, 2)
     got, expected = (dict(t.system.model.named_parameters()) for t in (resumed, whole))

@@ -21,7 +21,9 @@ from unspool.solver import euler
 from unspool.system import Loss, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, video
 from unspool.train.buffer import Buffer, tracked
+from unspool.train.checkpoints import Keeper
 from unspool.train.options import TrainOptions
+from unspool.train.ranks import Ranks
 from unspool.train.stages import LGC_VD, Mix, Stages
 from unspool.train.trainer import Trainer
 from unspool.types import Clip, Levels, State, Video
@@ -281,8 +283,9 @@ def test_the_buffer_is_part_of_a_checkpoint(tmp_path: Path) -> None:
     before = {name: leaf.clone() for name, leaf in half.system.objective.state_dict().items()}
     assert "stage_0" in half.validate(clip(9)) and "rollout" not in half.validate(clip(9))
     assert_equal(half.system.objective.state_dict(), before, "the buffer after validation")
-    path = half.save(tmp_path, {})
+    with Keeper(tmp_path, Ranks()) as keeper:
+        half.save(keeper, {})
     again = Trainer(system(), options)
-    again.load(path)
+    again.load(tmp_path / "checkpoints" / "last")
     got += [again.train_step(clip(step)) for step in range(3, 6)]
     assert got == wanted

@@ -114,8 +114,6 @@ class Trainer:
 
     def _update(self, walks: list[Iterator[Loss]]) -> dict[str, float] | None:
         """The next loss of all batches, and one update; None when the objective has no more."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
         logs: dict[str, float] = {}
         weighed, alone = 0.0, len(walks) == self.ranks.size == 1
         for k, walk in enumerate(walks):
@@ -123,6 +121,9 @@ class Trainer:
                 loss = self._next(walk)
                 if loss is None:
                     return None
+                if k == 0:
+                    for optimizer in self.optimizers:
+                        optimizer.zero_grad()
                 weight = float(loss.weight)
                 (loss.value if alone else loss.value * weight).backward()
             weighed += weight
