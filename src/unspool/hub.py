@@ -95,8 +95,10 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/config.json") if not is_codec(path.parent))
 
 
-def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any) -> System:
-    """Rebuild a checkpoint's system and load its weights; see `from_pretrained`."""
+def load(
+    checkpoint: Checkpoint, *, recipe: str | None = None, device: torch.device | None = None, **arguments: Any
+) -> System:
+    """Rebuild a checkpoint's system on a device and load its weights; see `from_pretrained`."""
     settings = checkpoint.config
     named = recipe or settings["recipe"]
     if recipe is None and _brings_code(named, checkpoint):
@@ -117,7 +119,7 @@ def load(checkpoint: Checkpoint, *, recipe: str | None = None, **arguments: Any)
         system = replace(system, codec=build_codec(settings["codec"], checkpoint.folder))
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)
-    return system
+    return system if device is None else system.to(device)
 
 
 def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:

@@ -59,7 +59,7 @@ def opened(system: System, opening: Opening, seed: int) -> Moment:
     rollout = sampling.start(system, opening.frames, 1, seed, known)
     told, redo, count = None, system.schedule.redo, len(opening.frames)
     if known is not None:
-        rows = torch.from_numpy(np.ascontiguousarray(known, np.float32))[max(0, count - redo) : count]
+        rows = torch.from_numpy(np.ascontiguousarray(known, np.float32)).to(system.device)[max(0, count - redo) : count]
         told = torch.cat([rows.new_zeros(redo - len(rows), rows.shape[1]), rows])
     blank = np.zeros((1, *sampling.picture_size(system), 3), np.uint8)
     return Moment(rollout, told, opening.frames if count else blank, count)
@@ -71,7 +71,7 @@ def advanced(system: System, moment: Moment, action: np.ndarray | None) -> Momen
     Raises UserError when the model puts out values that are not finite.
     """
     rollout, told = moment.rollout, moment.told
-    row = None if action is None else torch.from_numpy(action)[None]
+    row = None if action is None else torch.from_numpy(action)[None].to(system.device)
 
     def controls(at: Tensor, frames: int) -> Tensor:
         assert told is not None and row is not None

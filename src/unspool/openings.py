@@ -138,7 +138,7 @@ def _of_shards(folder: Path, system: System, frames: int, size: int, clip: int, 
     shown = shards.stretch(clip, 0, frames)
     _check_length(folder, chosen.name, len(shown), frames)
     if shown.dtype != np.uint8:
-        shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float(), {})[0])[0]
+        shown = to_pixels(system.codec.decode(torch.from_numpy(shown)[None].float().to(system.device), {})[0])[0]
     told = shards.stretch(clip, 0, chosen.frames, "actions") if shards.manifest.actions else None
     return Opening(shown, rate, f"{folder}, {chosen.name}", told, shards.action_names)
 

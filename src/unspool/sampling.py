@@ -51,7 +51,7 @@ class Finished:
 @torch.no_grad()
 def picture_size(system: System) -> tuple[int, int]:
     """(H, W) of the frames that the codec decodes to."""
-    height, width = system.codec.decode(torch.zeros(1, 1, *system.model.shape), {})[0].shape[-2:]
+    height, width = system.codec.decode(torch.zeros(1, 1, *system.model.shape, device=system.device), {})[0].shape[-2:]
     return height, width
 
 
@@ -85,7 +85,7 @@ def start(
         wanted = f"give {task.first} frames of context" + (", or 0 to begin from nothing" if task.bare else "")
         raise UserError(f"{task.first} clean frames stand in front of this model's window, not {len(context)}: {wanted}")
     latents, plan = latents_of(system, context, seeds), system.schedule.plan()
-    told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64), latents.shape[1])
+    told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64, device=latents.device), latents.shape[1])
     return begin(system.model, latents, seed=seed, redo=plan.redo, control=told)
 
 
@@ -93,8 +93,8 @@ def start(
 def latents_of(system: System, context: np.ndarray, seeds: int) -> Video:
     """The context, uint8 (T, H, W, 3), as `seeds` rollouts are begun behind it."""
     if not len(context):
-        return torch.zeros(seeds, 0, *system.model.shape)
-    return system.codec.encode(to_video(context)[None].expand(seeds, -1, -1, -1, -1), {})[0]
+        return torch.zeros(seeds, 0, *system.model.shape, device=system.device)
+    return system.codec.encode(to_video(context, system.device)[None].expand(seeds, -1, -1, -1, -1), {})[0]
 
 
 def controls_of(
@@ -108,7 +108,7 @@ def controls_of(
     acted, prompts = _acted(system, actions, first), system.model.prompts
     if acted is None or not prompts:
         return script if acted is None else acted
-    say: Controls = script or (lambda at, frames: torch.zeros(len(at), frames, prompts))
+    say: Controls = script or (lambda at, frames: torch.zeros(len(at), frames, prompts, device=at.device))
 
     def control(at: torch.Tensor, frames: int) -> torch.Tensor:
         return torch.cat([acted(at, frames), say(at, frames)], -1)
@@ -129,10 +129,10 @@ def _acted(system: System, actions: np.ndarray | None, first: int) -> Controls |
         raise UserError(f"the model takes actions of {wanted} numbers, and the data's have {actions.shape[-1]}")
     if not len(actions) or not np.isfinite(actions).all():
         raise UserError("the actions are none, or some of them are not finite: leave that episode out")
-    known = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
+    known = torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(system.device)
 
     def control(at: torch.Tensor, frames: int) -> torch.Tensor:
-        return known[(at[:, None] - first + torch.arange(frames)).clamp(0, len(known) - 1)]
+        return known[(at[:, None] - first + torch.arange(frames, device=at.device)).clamp(0, len(known) - 1)]
 
     return control
 

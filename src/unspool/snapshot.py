@@ -55,7 +55,8 @@ def notes_of(path: Path) -> dict[str, str]:
 
 def load_rollout(path: Path, model: VideoModel) -> Saved:
     """Read what `save_rollout` wrote. Raises UserError when the file is not whole, not a rollout, or of another model."""
-    tensors, header = store.load_tensors(path)
+    where = next((p.device for p in model.parameters()), torch.device("cpu"))
+    tensors, header = store.load_tensors(path, where)
     if header.get("kind") != KIND:
         raise UserError(f"{path} is not a saved rollout; give a file that --rollout-out or save_rollout wrote")
     if header["model"] != fingerprint(model):
@@ -69,7 +70,7 @@ def load_rollout(path: Path, model: VideoModel) -> Saved:
             branch = branch.setdefault(step, {})
     rollout = Rollout(**parts)
     seed, held = rollout.state["seed"], store.flatten(rollout.state)
-    fresh = store.flatten(model.start(len(seed), seed=seed, device="cpu", dtype=rollout.window.dtype))
+    fresh = store.flatten(model.start(len(seed), seed=seed, device=where, dtype=rollout.window.dtype))
     odd = held.keys() ^ fresh.keys() or {name for name, leaf in fresh.items() if leaf.shape != held[name].shape}
     if odd:
         raise UserError(f"{path} was saved by another kind of model ({min(odd)} does not fit): begin anew")

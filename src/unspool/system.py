@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from unspool.blend import Blend
@@ -60,6 +61,17 @@ class System:
     frames: int
     anchor: int = 0
     reach: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie, and its rollouts."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    def to(self, device: torch.device) -> System:
+        """This system, with its weights moved there."""
+        self.model.to(device)
+        self.codec.to(device)
+        return self
 
     @property
     def text(self) -> Text | None:

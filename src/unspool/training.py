@@ -265,7 +265,7 @@ def write_samples(system: System, source: ClipSource, path: Path, *, seeds: int 
     clip, said = clips.frames[0], None if clips.text is None else clips.text[0]
     actions = clips.actions[0] if system.model.controls and clips.actions is not None else None
     if clip.dtype != np.uint8:
-        clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float(), {})[0])[0]
+        clip = sampling.to_pixels(system.codec.decode(torch.from_numpy(clip)[None].float().to(system.device), {})[0])[0]
     telling = None if system.text is None or said is None else Telling(frame_by_frame(system.text, said.tolist()))
     rollout = sampling.start(system, clip[:known], seeds, 0, actions, telling and telling.script)
     parts = sampling.futures(system, rollout, len(clip) - known, actions, telling=telling)

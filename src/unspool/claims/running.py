@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from unspool import config, evaluation, sampling, store, training
 from unspool.claims.claim import Claim, Experiment
 from unspool.claims.measures import Measure, is_blind
 from unspool.claims.verdict import Effect, effect, goodness, verdict
 from unspool.errors import UserError
-from unspool.train.job import changes, find_checkpoint, step_of
+from unspool.train.job import Where, changes, find_checkpoint, step_of
 from unspool.train.run import commit, flops_per_clip, hardware, versions
 
 SCHEMA = "unspool/claim/1"
@@ -48,6 +50,7 @@ class Trial(NamedTuple):
     arms: Mapping[str, Arm]
     rehearsal: bool
     argv: Sequence[str]
+    device: torch.device | None = None
 
     @property
     def total(self) -> int:
@@ -59,8 +62,11 @@ class Trial(NamedTuple):
         return self.out / f"{arm}-{seed}"
 
 
-def plan(claim: Claim, out: Path, flops: float | None = None, argv: Sequence[str] = ()) -> Trial:
-    """flops: of a run, instead of the claim's, for a rehearsal. argv: the command line, to be told of.
+def plan(
+    claim: Claim, out: Path, flops: float | None = None, argv: Sequence[str] = (), device: torch.device | None = None
+) -> Trial:
+    """flops: of a run, instead of the claim's, for a rehearsal. argv: the command line, to be told of. device: that
+    trains and rolls out; None: the CPU.
 
     Raises UserError for a claim that cannot run yet, a budget below one step, arms of different picture sizes, and an `out`
     that holds runs of other settings.
@@ -77,7 +83,7 @@ def plan(claim: Claim, out: Path, flops: float | None = None, argv: Sequence[str
     sizes = {name: size for name, (_, size) in built.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"the arms make frames of different sizes ({sizes}): give both the same resolution")
-    trial = Trial(claim, asked, out, {name: arm for name, (arm, _) in built.items()}, flops is not None, argv)
+    trial = Trial(claim, asked, out, {name: arm for name, (arm, _) in built.items()}, flops is not None, argv, device)
     for arm, seed in _runs(trial):
         _refuse_another(trial, arm, seed)
     return trial
@@ -108,7 +114,7 @@ def judge(trial: Trial, report: evaluation.Report | None = None) -> dict[str, An
     with store.locked(trial.out, "running a claim"):
         what = evaluation.plan(
             runs, trial.asked.data, trial.out / "evaluation", conditions, split=how.split, twins=False,
-            told={"command": shlex.join(trial.argv)},
+            told={"command": shlex.join(trial.argv)}, device=trial.device,
         )  # fmt: skip
         found = evaluation.run(what, report)
         result: dict[str, Any] = store.plain(_result(trial, found), digits=6)
@@ -159,7 +165,8 @@ def _train(trial: Trial, arm: str, seed: int, report: Callable[[int, float], Non
         return
     resume, told = "latest" if begun else None, {"argv": list(trial.argv)}
     job = training.plan(None, run, overrides=_layers(trial, arm, seed), resume=resume, told=told)
-    training.run(training.prepare(job), lambda trainer, logs: report(trainer.step, logs.get("loss", float("nan"))))
+    where = Where(trial.device or torch.device("cpu"))
+    training.run(training.prepare(job), lambda trainer, logs: report(trainer.step, logs.get("loss", float("nan"))), where)
 
 
 def _result(trial: Trial, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +185,7 @@ def _result(trial: Trial, found: Mapping[str, Any]) -> dict[str, Any]:
         "controls": {name: _figures(trial, found, name) for name in CONTROLS},
         "protocol": found["protocol"], "data": found["data"], "notes": found["notes"],
         "made": {
-            "command": shlex.join(trial.argv), "commit": commit(), "versions": versions(), "hardware": hardware(),
+            "command": shlex.join(trial.argv), "commit": commit(), "versions": versions(), "hardware": hardware(trial.device),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     }  # fmt: skip

@@ -43,6 +43,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--minutes", type=float, metavar="X", help="time for that training [10]")
     parser.add_argument("--bf16", action="store_true", help="compute the rollout in bfloat16")
     rollout_settings(parser)
+    parser.device()
     parser.threads()
     parser.json()
     return parser
@@ -50,7 +51,7 @@ def parser(argv: list[str]) -> Parser:
 
 def run(options: argparse.Namespace) -> None:
     """Train if asked to, roll out, judge. The videos are whole as soon as the rollout ends, whatever happens after it."""
-    from unspool import config, hub, openings, sampling
+    from unspool import config, device, hub, openings, sampling
     from unspool.explain import check_rollout
 
     if not 2 <= options.frames <= MOST_FRAMES:
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     checkpoint = hub.find(model)
     options.data = options.data or _world_of(checkpoint.config)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
-    system = config.rollout_options(given).apply(hub.load(checkpoint))
+    system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
     for warning in check_rollout(system) if given else ():
         print(warning, file=sys.stderr)
     if options.bf16:

@@ -43,6 +43,7 @@ def parser(argv: list[str]) -> Parser:
     weights.add_argument("--vjepa", type=Path, metavar="DIR", help="vith16.pth.tar and ssv2-probe.pth.tar, for JEDi")
     weights.add_argument("--lpips", type=Path, metavar="FILE", help="AlexNet, for LPIPS")
     rollout_settings(parser)
+    parser.device()
     parser.threads()
     parser.json()
     return parser
@@ -51,6 +52,7 @@ def parser(argv: list[str]) -> Parser:
 def run(options: argparse.Namespace) -> None:
     """Measure, with a bar on standard error, and print the table. The same command goes on where it was stopped."""
     from unspool import evaluation
+    from unspool.device import choose
     from unspool.evaluate.pages.comparison import comparison_table
     from unspool.evaluation.published import open_published
 
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
         export=options.export is not None,
         published=open_published(options.i3d, options.videomae, options.vjepa, options.lpips),
         told={"command": shlex.join(["unspool", *sys.argv[1:]])}, decoded=Tally("videos decoded"),
+        device=choose(options.device),
     )  # fmt: skip
     for note in what.notes:
         print(note, file=sys.stderr)

@@ -34,6 +34,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--shared", action="store_true", help="allow a --host that others reach: whoever does can steer")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     rollout_settings(parser)
+    parser.device()
     parser.threads()
     return parser
 
@@ -61,14 +62,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _session(options: argparse.Namespace) -> Any:
-    from unspool import config, hub
+    from unspool import config, device, hub
     from unspool.explain import check_rollout
     from unspool.live import Player
     from unspool.play.session import Session
 
     checkpoint = hub.find(options.model)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
-    system = config.rollout_options(given).apply(hub.load(checkpoint))
+    system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
     for warning in check_rollout(system) if given else ():
         print(warning, file=sys.stderr)
     contexts = _contexts(options, system, checkpoint)

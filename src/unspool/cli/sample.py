@@ -63,6 +63,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("--rollout-in", type=Path, metavar="FILE", help="go on from there; no context is needed")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     rollout_settings(parser)
+    parser.device()
     parser.threads()
     parser.json()
     return parser
@@ -71,12 +72,13 @@ def parser(argv: list[str]) -> Parser:
 def run(options: argparse.Namespace) -> None:
     """Write the futures, with a live bar on standard error and what was made on standard output."""
     from unspool import hub, sampling
+    from unspool.device import choose
     from unspool.snapshot import save_rollout
 
     _refuse_clashes(options)
     set_threads(options.threads)
     checkpoint = hub.find(options.model)
-    system = hub.load(checkpoint, recipe=options.recipe)
+    system = hub.load(checkpoint, recipe=options.recipe, device=choose(options.device))
     if options.bf16:
         system.model.bfloat16()
     begun = _begin(options, system, checkpoint)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
+import torch
 
 from unspool import __version__, config, hub, sampling, store
 from unspool.data.layouts import open_episodes
@@ -74,15 +75,17 @@ def plan(
     models: Sequence[str], data: str, out: Path, asked: Conditions, *, split: str = "seen", twins: bool = True,
     rollout: Mapping[str, Any] | None = None, bf16: bool = False, published: Published | None = None, export: bool = False,
     told: Mapping[str, Any] | None = None, decoded: Callable[[int, int], None] | None = None,
+    device: torch.device | None = None,
 ) -> Evaluation:  # fmt: skip
     """models: each by what a user types, or a folder of video files. split: of a world, seen or unseen. twins: whether every
     model is measured without its memory as well. rollout: settings that all models are rolled out by. decoded(done, total):
-    called after each video of a folder. export: write the first futures of all contexts as VBench reads them.
+    called after each video of a folder. export: write the first futures of all contexts as VBench reads them. device: of the
+    models; None: the CPU.
 
     Raises UserError for what the user can mend: models of different sizes, too little video, videos of another rate.
     """
     _check(asked, out)
-    contenders, folders = _open(models, rollout or {}, bf16)
+    contenders, folders = _open(models, rollout or {}, bf16, device)
     size = _size({name: found.system for name, found in contenders.items()})
     with warnings.catch_warnings(record=True) as heard:  # what is wrong with a folder belongs on the page too
         warnings.simplefilter("always")
@@ -130,7 +133,7 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
         data = {**what.data, "sha256": _digest(found)}
         made = {
             "command": "", "version": __version__, "commit": commit(), "began": began, "seconds": 0.0,
-            "hardware": hardware(), "versions": versions(), **what.told,
+            "hardware": hardware(next((m.device for m in what.models.values()), None)), "versions": versions(), **what.told,
         }  # fmt: skip
         results = results_of(what.arms, found, what.asked, made, data, what.notes, foretell(what), what.published)
         memory = _memory(what, report)
@@ -157,7 +160,9 @@ class Contender(NamedTuple):
     copy: int
 
 
-def _open(models: Sequence[str], rollout: Mapping[str, Any], bf16: bool) -> tuple[dict[str, Contender], dict[str, Path]]:
+def _open(
+    models: Sequence[str], rollout: Mapping[str, Any], bf16: bool, device: torch.device | None
+) -> tuple[dict[str, Contender], dict[str, Path]]:
     """Models and folders of video files, by names that are nobody else's."""
     systems: dict[str, Contender] = {}
     folders: dict[str, Path] = {}
@@ -169,7 +174,7 @@ def _open(models: Sequence[str], rollout: Mapping[str, Any], bf16: bool) -> tupl
             folders[name] = Path(where)
             continue
         checkpoint = hub.find(where)
-        system = config.rollout_options(rollout).apply(hub.load(checkpoint))
+        system = config.rollout_options(rollout).apply(hub.load(checkpoint, device=device))
         if bf16:
             system.model.bfloat16()
         settings = {key: checkpoint.config.get(key) for key in ("recipe", "arguments", "codec")}

@@ -75,7 +75,7 @@ def commit() -> str | None:
 
 
 def hardware(device: torch.device | None = None) -> dict[str, Any]:
-    """The processor, its cores and the threads that torch uses of them; the GPU, if that is what computes."""
+    """The processor, its cores and the threads that torch uses of them; a GPU, where that is what computes."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -25,6 +25,7 @@ def parser(argv: list[str]) -> Parser:
     parser.add_argument("claim", metavar="NAME", help="of a file in bench/claims, or the path of a .yaml file")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs and their evaluation")
     parser.add_argument("--flops", type=float, metavar="X", help="a run's budget, for a rehearsal [the claim's]")
+    parser.device()
     parser.threads()
     parser.json()
     return parser
@@ -34,10 +35,11 @@ def run(options: argparse.Namespace) -> None:
     """Train, measure, judge; each goes on where it was stopped."""
     from unspool import claims
     from unspool.claims.running import place_of
+    from unspool.device import choose
 
     set_threads(options.threads)
     claim = claims.read(claims.find(options.claim))
-    trial = claims.plan(claim, options.out, options.flops, ["unspool", *sys.argv[1:]])
+    trial = claims.plan(claim, options.out, options.flops, ["unspool", *sys.argv[1:]], choose(options.device))
     for name, arm in trial.arms.items():
         print(f"{name}: {arm.steps} steps of {arm.flops:.3g} FLOPs, {arm.parameters:,} parameters", file=sys.stderr)
     try:
