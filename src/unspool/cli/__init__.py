@@ -77,13 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+PATIENCE = 5.0
+"""Seconds in which torchrun sees that a process has left, and ends the others."""
+
+
 def _speaker() -> str:
     """Who tells of an error. Of several processes the first does; another only of what it alone has met: it waits, and where
     the first has left in the meantime, torchrun ends it."""
     rank = os.environ.get("RANK", "0")
     if rank == "0":
         return "unspool"
-    time.sleep(2)
+    time.sleep(PATIENCE)
     return f"unspool, rank {rank}"
 
 
