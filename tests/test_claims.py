@@ -129,7 +129,8 @@ def test_motion_is_always_shown_and_names_have_neighbours(tmp_path: Path):
 def test_measures_of_memory_are_read_off_the_results():
     cells = {"a-0": {"psnr": {"value": 12.5}, "recall": {"skipped": "gains nothing"}}, "copy last": {"psnr": {"value": 9.0}}}
     found = {"a-0": [{"value": 0.25}, {"value": 0.75}], "b-0": [{"value": 0.25}, {"skipped": "broke"}]}
-    results = {"memory": {"kinds": {"retrieval": {"overall": cells}}}, "needle": {"found": found}}
+    parts = [{"windows": 1, "overall": {}}, {"windows": 4, "overall": cells}]
+    results = {"memory": {"kinds": {"retrieval": parts}}, "needle": {"found": found}}
     assert KNOWN["memory.psnr"].of(results, "a-0") == {"value": 12.5} and KNOWN["memory.psnr"].of(results, "real") == {}
     assert KNOWN["memory.recall"].of(results, "a-0") == {"skipped": "gains nothing"}
     assert KNOWN["memory.recall"].of(results, "copy last") == {}
@@ -216,7 +217,7 @@ def test_where_nobody_remembers_nothing_is_decided(done, monkeypatch, recall: di
     cells[names[0]]["recall"] = recall
     found = {
         "table": {name: {"motion": {"value": 1.0}} for name in names}, "protocol": {}, "data": {}, "notes": [],
-        "memory": {"kinds": {"retrieval": {"overall": cells}}},
+        "memory": {"kinds": {"retrieval": [{"windows": 1, "overall": {}}, {"windows": 4, "overall": cells}]}},
     }  # fmt: skip
     monkeypatch.setattr(evaluation, "plan", lambda *_, **__: None)
     monkeypatch.setattr(evaluation, "run", lambda *_: found)

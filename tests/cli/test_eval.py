@@ -40,7 +40,7 @@ def judged(unspool, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_results_say_all_that_made_them(judged: Path, trained: Path) -> None:
     found = json.loads((judged / "results.json").read_text())
-    assert found["schema"] == "unspool/eval/1"
+    assert found["schema"] == "unspool/eval/2"
     assert found["made"]["command"].startswith("unspool eval ") and found["made"]["precision"] == "float32"
     assert {"version", "commit", "began", "seconds", "hardware"} <= set(found["made"])
     assert found["data"]["name"] == "duel" and len(found["data"]["sha256"]) == 64 and found["data"]["fps"] == 30

@@ -18,7 +18,7 @@ import torch
 
 from unspool import config, evaluation, sampling, store, training
 from unspool.claims.claim import Claim, Experiment
-from unspool.claims.measures import Measure, is_blind
+from unspool.claims.measures import WINDOWS, Measure, is_blind
 from unspool.claims.verdict import Effect, effect, goodness, verdict
 from unspool.errors import UserError
 from unspool.train.job import Where, changes, find_checkpoint, step_of
@@ -114,7 +114,7 @@ def judge(trial: Trial, report: evaluation.Report | None = None) -> dict[str, An
     with store.locked(trial.out, "running a claim"):
         what = evaluation.plan(
             runs, trial.asked.data, trial.out / "evaluation", conditions, split=how.split, twins=False,
-            told={"command": shlex.join(trial.argv)}, device=trial.device,
+            told={"command": shlex.join(trial.argv)}, windows=(WINDOWS,), device=trial.device,
         )  # fmt: skip
         found = evaluation.run(what, report)
         result: dict[str, Any] = store.plain(_result(trial, found), digits=6)

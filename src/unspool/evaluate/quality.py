@@ -49,6 +49,12 @@ def ssim(made: np.ndarray, real: np.ndarray) -> NDArray[np.float64]:
     return _by_blocks(lambda made, real: _similarity(made, real)[0], made, real)
 
 
+def ssim_map(made: np.ndarray, real: np.ndarray) -> NDArray[np.float64]:
+    """(S, n, H, W) what `ssim` is the mean of: that of the window about each pixel, the mean of the three colours."""
+    _check(made, real, SMALLEST)
+    return _by_blocks(lambda made, real: _maps(made, real)[0].mean(2).double().transpose(-1, -2), made, real)
+
+
 def ms_ssim(made: np.ndarray, real: np.ndarray) -> NDArray[np.float64]:
     """(S, n) multi-scale structural similarity, 0 to 1, over the scales of `scale_weights`.
 
@@ -97,14 +103,19 @@ def gaussian(size: int, sigma: float) -> torch.Tensor:
 
 def _similarity(made: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(S, F) each, float64: SSIM over the whole picture, and its contrast term where the window lies inside."""
+    whole, contrast = _maps(made, real)
+    edge = SMALLEST // 2
+    return _mean(whole), _mean(contrast[..., edge:-edge, edge:-edge])
+
+
+def _maps(made: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(S, F, 3, W, H) each: SSIM of the window about each pixel, and its contrast term."""
     mean, true = _blur(made), _blur(real)
     variances = (_blur(made * made) - mean * mean).clamp_(min=0) + (_blur(real * real) - true * true).clamp_(min=0)
     contrast = (2 * (_blur(made * real) - mean * true) + C2) / (variances + C2)
     mean += GREY
     true += GREY
-    whole = contrast * (2 * mean * true + C1) / (mean * mean + true * true + C1)
-    edge = SMALLEST // 2
-    return _mean(whole), _mean(contrast[..., edge:-edge, edge:-edge])
+    return contrast * (2 * mean * true + C1) / (mean * mean + true * true + C1), contrast
 
 
 def _blur(pictures: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from unspool.data.resample import same_rate
 from unspool.errors import NothingThere, UserError
 from unspool.evaluate.foretold import OneStep, one_step_error
 from unspool.evaluate.pages.comparison import write_comparison
-from unspool.evaluate.pages.sheet import columns_of, tiles
+from unspool.evaluate.pages.sheet import columns_of, stacked, tiles
 from unspool.evaluate.pretrained.vbench import export_vbench
 from unspool.evaluate.tables import FEWEST as INTERVAL
 from unspool.evaluate.tables import Gathered
@@ -31,9 +31,9 @@ from unspool.evaluation import arms
 from unspool.evaluation.arms import Arm, Conditions
 from unspool.evaluation.measuring import Measured, Report, film_of, measure, slug, version
 from unspool.evaluation.memory import CONTROLS as ROWS
-from unspool.evaluation.memory import memory_of
+from unspool.evaluation.memory import WINDOWS, check_windows, memory_of
 from unspool.evaluation.published import Published
-from unspool.evaluation.results import Costs, results_of
+from unspool.evaluation.results import Costs, results_of, with_memory
 from unspool.model.memoryless import Memoryless
 from unspool.system import System
 from unspool.train.run import commit, hardware, versions
@@ -57,7 +57,8 @@ VIDEO_FILES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 @dataclass(frozen=True)
 class Evaluation:
     """One invocation of `eval`, everything opened and found whole. models: what of the arms are systems, by name; told: for
-    results.json; export: whether VBench is to read the videos; notes: what its reader must know."""
+    results.json; windows: of context that memory is measured behind; export: whether VBench is to read the videos; notes: what
+    its reader must know."""
 
     arms: tuple[Arm, ...]
     models: Mapping[str, System]
@@ -67,6 +68,7 @@ class Evaluation:
     data: Mapping[str, Any]
     told: Mapping[str, Any]
     published: Published
+    windows: tuple[int, ...] = WINDOWS
     export: bool = False
     notes: tuple[str, ...] = ()
 
@@ -75,16 +77,17 @@ def plan(
     models: Sequence[str], data: str, out: Path, asked: Conditions, *, split: str = "seen", twins: bool = True,
     rollout: Mapping[str, Any] | None = None, bf16: bool = False, published: Published | None = None, export: bool = False,
     told: Mapping[str, Any] | None = None, decoded: Callable[[int, int], None] | None = None,
-    device: torch.device | None = None,
+    windows: Sequence[int] = WINDOWS, device: torch.device | None = None,
 ) -> Evaluation:  # fmt: skip
     """models: each by what a user types, or a folder of video files. split: of a world, seen or unseen. twins: whether every
     model is measured without its memory as well. rollout: settings that all models are rolled out by. decoded(done, total):
-    called after each video of a folder. export: write the first futures of all contexts as VBench reads them. device: of the
-    models; None: the CPU.
+    called after each video of a folder. export: write the first futures of all contexts as VBench reads them. windows: of
+    context that memory is measured behind, in the world `rooms`. device: of the models; None: the CPU.
 
     Raises UserError for what the user can mend: models of different sizes, too little video, videos of another rate.
     """
     _check(asked, out)
+    check_windows(windows)
     contenders, folders = _open(models, rollout or {}, bf16, device)
     size = _size({name: found.system for name, found in contenders.items()})
     with warnings.catch_warnings(record=True) as heard:  # what is wrong with a folder belongs on the page too
@@ -115,12 +118,13 @@ def plan(
     }  # fmt: skip
     return Evaluation(
         tuple(made), {name: found.system for name, found in contenders.items()}, parted, asked, Path(out), facts,
-        {"precision": "bfloat16" if bf16 else "float32", **(told or {})}, published or Published(), export, tuple(notes),
+        {"precision": "bfloat16" if bf16 else "float32", **(told or {})}, published or Published(),
+        tuple(sorted({*windows})), export, tuple(notes),
     )  # fmt: skip
 
 
 def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
-    """Measure, then write results.json, report.html and sheet.png; gives the results.
+    """Measure, then write results.json, report.html, sheet.png and, where memory is measured, memory.png; gives the results.
 
     Raises KeyboardInterrupt after Ctrl-C: the same call goes on. Raises UserError where another process measures into the
     folder, or it cannot be written.
@@ -136,13 +140,15 @@ def run(what: Evaluation, report: Report | None = None) -> dict[str, Any]:
             "hardware": hardware(next((m.device for m in what.models.values()), None)), "versions": versions(), **what.told,
         }  # fmt: skip
         results = results_of(what.arms, found, what.asked, made, data, what.notes, foretell(what), what.published)
-        memory = _memory(what, report)
-        results |= {**memory, "notes": [*results["notes"], *memory.get("notes", [])]}
+        memory, walks = _memory(what, report)
+        results = with_memory(results, memory)
         results["made"]["seconds"] = time.perf_counter() - begun
         sheet, players = _sheet(what, found), _players(what, found)
-        write_comparison(results, players, sheet, what.out / "report.html")  # first, for it checks them
+        write_comparison(results, players, sheet, what.out / "report.html", walks)  # first, for it checks them
         store.write_json(what.out / "results.json", results)
         store.write_aside(what.out / "sheet.png", lambda aside: sheet.save(aside, format="png"))
+        if walks is not None:
+            _write_png(walks, what.out / "memory.png")
         if what.export:
             _export(what)
     return results
@@ -258,18 +264,26 @@ def _digest(found: Measured) -> str:
     return sha256(real["sha256"].tobytes() + found.real["sha256"].tobytes()).hexdigest()
 
 
-def _memory(what: Evaluation, report: Report | None) -> dict[str, Any]:
-    """What the models remember, kept as contexts' figures are."""
+def _memory(what: Evaluation, report: Report | None) -> tuple[dict[str, Any], bytes | None]:
+    """What the models remember, and a picture of it where there is one; kept as contexts' figures are."""
+    recipes = {arm.name: arm.recipe for arm in what.arms if arm.name in what.models}
     identities = [arm.identity for arm in what.arms if arm.name in what.models]
-    whatever = (version(), identities, what.data["name"], what.asked.context, what.data["height"], what.asked.seed)
-    key, place = sha256(repr(whatever).encode()).hexdigest(), what.out / "measured" / "memory.json"
-    with suppress(UserError):  # damaged, or none: measured again
-        if (kept := store.read_json(place)).get("key") == key:
-            return dict(kept["found"])
     height, seed = what.data["height"], what.asked.seed
-    found = memory_of(what.models, what.data["name"], what.asked.context, size=height, seed=seed, report=report)
-    store.write_json(place, {"key": key, "found": found})
-    return found
+    whatever = (version(), identities, recipes, what.data["name"], what.windows, height, seed)
+    key, place = sha256(repr(whatever).encode()).hexdigest(), what.out / "measured" / "memory.json"
+    drawn = place.with_suffix(".png")
+    with suppress(UserError, OSError):  # damaged, or none: measured again
+        if (kept := store.read_json(place)).get("key") == key:
+            return dict(kept["found"]), drawn.read_bytes() if kept["drawn"] else None
+    found, walks = memory_of(
+        what.models, what.data["name"], size=height, windows=what.windows, recipes=recipes, seed=seed, report=report
+    )
+    fps = what.reels.contexts.fps
+    pictures = {f"{walk.kind}: one walk": tiles(walk.rows, walk.at, walk.context, fps) for walk in walks}
+    if pictures:
+        store.write_aside(drawn, lambda aside: stacked(pictures).save(aside, format="png"))
+    store.write_json(place, {"key": key, "found": found, "drawn": bool(pictures)})
+    return found, drawn.read_bytes() if pictures else None
 
 
 def foretell(what: Evaluation) -> Costs:
@@ -292,6 +306,13 @@ def foretell(what: Evaluation) -> Costs:
                 except UserError as error:
                     found[arm] = str(error)
     return Costs(found, same)
+
+
+def _write_png(content: bytes, path: Path) -> None:
+    def write(aside: Path) -> None:
+        aside.write_bytes(content)
+
+    store.write_aside(path, write)
 
 
 def _export(what: Evaluation) -> None:

@@ -1,13 +1,15 @@
 """What models remember, measured in the world `rooms`: what comes back as it was, signs found again, what their states hold.
 
-Every model stands between two of its own: its memoryless twin, worth 0, and the truth seen through its codec, worth 1, for no
-model draws better than its codec. That difference is large for any model, so its recall is told only where its own gain over
-the twin is large enough as well. Beside them renderers without any model prove the scale in the same run.
+Every model stands between two of its own: its twin, worth 0, which sees the newest `WINDOW` frames and no more, and the truth
+seen through its codec, worth 1, for no model draws better than its codec. What lies out of sight for less than that takes no
+memory and counts for nothing, however long a model's own window is: what it sees beyond is its memory. That difference is large
+for any model, so its recall is told only where its own gain over the twin is large enough as well. Beside them renderers
+without any model prove the scale in the same run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -16,23 +18,26 @@ import numpy as np
 
 from unspool.data.worlds.rooms import Rooms
 from unspool.errors import UserError
-from unspool.evaluate.bootstrap import Interval
 from unspool.evaluate.memory.needle import Found, Needle, find, needles
 from unspool.evaluate.memory.playing import futures, recoded
-from unspool.evaluate.memory.recall import GATE, Errors, Recall, errors, is_worth, recall
+from unspool.evaluate.memory.recall import Errors, errors_in, views
 from unspool.evaluate.memory.renderers import forgetting, frozen, memoryless, oracle
-from unspool.evaluate.memory.scenes import Renderer, Scene, reasoning, retrieval
+from unspool.evaluate.memory.scenes import Renderer, Scene, around, reasoning, retrieval
 from unspool.evaluation.measuring import Report
 from unspool.evaluation.probing import probes_of
+from unspool.evaluation.recalls import Ends, Play, Row, codec_of, recalls, twin_of
+from unspool.evaluation.walked import Walk, walk_of
 from unspool.model.memoryless import Memoryless
 from unspool.store import plain
 from unspool.system import System
 
 WORLD = "rooms"
 WINDOW = 16
-"""Frames out of sight from which on it takes a memory."""
-WINDOWS = 4
+"""Frames out of sight from which on it takes a memory; a twin sees so many."""
+WINDOWS = (4,)
 """Of context, before a scene goes on."""
+MOST_WINDOWS = 32
+"""A slip of the finger: 32 windows are 512 frames of context, and 512 to make of each walk."""
 SCENES = 24
 HAYSTACKS = (32, 64)
 """Frames that a sign is out of sight, at least."""
@@ -41,62 +46,79 @@ ELSEWHERE = "memory: measured in the world `rooms` only, whose plans and poses a
 NOBODY = "memory: no model here takes actions; train one with --controls 6"
 
 KINDS = {"retrieval": retrieval, "reasoning": reasoning}
+TURN = "turn"
+"""Round in place, behind a context of one window."""
 CONTROLS = {
     "oracle": ("the truth: 1 of the rows through no model", oracle),
     "forgets half": ("the truth, half of its surfaces forgotten: 0.5 by construction", forgetting(0.5)),
     "copy last": ("the context's last frame, for ever", frozen),
-    "memoryless": (f"the truth where seen in the last {WINDOW} frames, else another plan: 0 of these rows", memoryless(WINDOW)),
+    "memoryless": (f"the truth where the last {WINDOW} frames show it, else another plan: 0 of these rows", memoryless(WINDOW)),
 }
 
-Play = Callable[[Sequence[Scene]], Iterable[np.ndarray]]
-"""What one makes of scenes: of each, its frames (M, H, W, 3) uint8."""
 
+class Remembered(NamedTuple):
+    """found: parts of results.json. walks: what one can see of it, the first walk of some kinds as real and as every model and
+    twin shows it."""
 
-class Row(NamedTuple):
-    """A line of the tables. kind: model, twin, codec or control; of: the model whose line it is."""
-
-    kind: str
-    what: str
-    of: str | None
-    play: Play
+    found: dict[str, Any]
+    walks: tuple[Walk, ...] = ()
 
 
 def memory_of(
-    systems: Mapping[str, System], data: str, context: int, *, size: int, seed: int = 0, report: Report | None = None
-) -> dict[str, Any]:
-    """Parts of results.json on memory; but a note of data other than the world `rooms`, with or without options.
+    systems: Mapping[str, System], data: str, *, size: int, windows: Sequence[int] = WINDOWS,
+    recipes: Mapping[str, str | None] | None = None, seed: int = 0, report: Report | None = None,
+) -> Remembered:  # fmt: skip
+    """What models remember; but a note of data other than the world `rooms`, with or without options.
 
-    context: frames that the memoryless twins see. size: pixels a side, 32 or 64. "memory" and "needle": of models that take
-    actions; "probes": of all; "notes": why the first two are missing, where no model does. What cannot be measured of a model
-    is {"skipped": why}. Scenes and walks are in plans that training never shows. A pure function of its arguments.
+    size: pixels a side, 32 or 64. windows: of context, each measured by itself. recipes: of the models; the first of `none` and
+    of `full` are ends that the others are put between. "memory" and "needle": of models that take actions; "probes": of all;
+    "notes": why the first two are missing, where no model does. What cannot be measured of a model is {"skipped": why}. Scenes
+    and walks are in plans that training never shows. A pure function of its arguments.
 
-    Raises UserError for a context below 1 and a size that `rooms` does not have.
+    Raises UserError for a size that `rooms` does not have, and windows below 1 or more than 32.
     """
+    check_windows(windows)
     if not systems:
-        return {}
+        return Remembered({})
     if data.partition(":")[0] != WORLD:
-        return {"notes": [ELSEWHERE]}
+        return Remembered({"notes": [ELSEWHERE]})
     world = Rooms(size=size, split="unseen")  # type: ignore[arg-type]  # it checks
     players = {name: system for name, system in systems.items() if system.model.controls}
     found: dict[str, Any] = {"notes": [] if players else [NOBODY]}
+    walks: tuple[Walk, ...] = ()
     if players:
-        rows = {name: row for of, system in players.items() for name, row in _rows(of, system, context, seed).items()}
-        found |= _measured(rows, world.size, seed, report)
-    return plain(found | {"probes": probes_of(systems, world, seed)}, digits=6)
+        rows = {name: row for of, system in players.items() for name, row in _rows(of, system, seed).items()}
+        ends = _ends({name: (recipes or {}).get(name) for name in players})
+        measured, walks = _measured(rows, ends, sorted({*windows}), world.size, seed, report)
+        found |= measured
+    return Remembered(plain(found | {"probes": probes_of(systems, world, seed)}, digits=6), walks)
+
+
+def check_windows(windows: Sequence[int]) -> None:
+    """Raises UserError for windows that nobody can be asked to remember."""
+    if not windows or not all(1 <= number <= MOST_WINDOWS for number in windows):
+        told = " ".join(map(str, windows)) or "none"
+        raise UserError(f"windows of memory are 1 to {MOST_WINDOWS}, one or more of them, not {told}: try 1 2 4 8")
 
 
 # -- who plays --------------------------------------------------------------------------------------------------------------
 
 
-def _rows(name: str, system: System, context: int, seed: int) -> dict[str, Row]:
-    twin = replace(system, model=Memoryless(system.model, context))
-    sees = f"the weights of {name}, which see {context} frames back and no more: its 0"
+def _rows(name: str, system: System, seed: int) -> dict[str, Row]:
+    twin = replace(system, model=Memoryless(system.model, WINDOW))
+    sees = f"the weights of {name}, which see {WINDOW} frames back and no more: its 0"
     coded = f"the truth through the codec of {name}: its 1"
     return {
         name: Row("model", "the model", name, partial(futures, system, seed=seed)),
-        f"{name}, no memory": Row("twin", sees, name, partial(futures, twin, seed=seed)),
-        f"{name}, codec alone": Row("codec", coded, name, partial(map, partial(recoded, system))),
+        twin_of(name): Row("twin", sees, name, partial(futures, twin, seed=seed)),
+        codec_of(name): Row("codec", coded, name, partial(map, partial(recoded, system))),
     }
+
+
+def _ends(recipes: Mapping[str, str | None]) -> Ends | None:
+    """The first model of either recipe, where both are there."""
+    firsts = [next((name for name, recipe in recipes.items() if recipe == end), None) for end in Ends._fields]
+    return Ends(*filter(None, firsts)) if all(firsts) else None
 
 
 @dataclass
@@ -118,75 +140,63 @@ class _Tally:
 # -- recall and needles -----------------------------------------------------------------------------------------------------
 
 
-def _measured(models: Mapping[str, Row], size: Literal[32, 64], seed: int, report: Report | None) -> dict[str, Any]:
-    """What results.json says under "memory" and "needle"."""
-    scenes = {kind: make(SCENES, window=WINDOW, windows=WINDOWS, size=size, seed=seed) for kind, make in KINDS.items()}
+class _Walks(NamedTuple):
+    """Of one kind behind so many windows of context."""
+
+    kind: str
+    windows: int
+    scenes: tuple[Scene, ...]
+
+
+def _measured(
+    models: Mapping[str, Row], ends: Ends | None, windows: Sequence[int], size: Literal[32, 64], seed: int,
+    report: Report | None,
+) -> tuple[dict[str, Any], tuple[Walk, ...]]:  # fmt: skip
+    """What results.json says under "memory" and "needle", and walks to look at: the longest way back, and the turn."""
+    asked = [
+        _Walks(kind, number, make(SCENES, window=WINDOW, windows=number, size=size, seed=seed))
+        for kind, make in KINDS.items() for number in windows
+    ]  # fmt: skip
+    asked.append(_Walks(TURN, 1, around(SCENES, window=WINDOW, size=size, seed=seed)))
     hidden = [needle for length in HAYSTACKS for needle in needles(NEEDLES, haystack=length, size=size, seed=seed)]
-    every = [*(scene for some in scenes.values() for scene in some), *(needle.scene for needle in hidden)]
+    every = [*(scene for walks in asked for scene in walks.scenes), *(needle.scene for needle in hidden)]
     tally = _Tally(len(models) * sum(len(scene.frames) - scene.context for scene in every), report)
     models = {name: row._replace(play=partial(tally.counting, name, row.play)) for name, row in models.items()}
     controls = {name: Row("control", what, None, partial(map, play)) for name, (what, play) in CONTROLS.items()}
     rows = {**models, **controls}
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    walked = []
+    for walks in asked:
+        part, first = _recalled(walks, rows, ends)
+        kinds.setdefault(walks.kind, []).append(part)
+        if (walks.kind, walks.windows) in (("retrieval", windows[-1]), (TURN, 1)):
+            walked.append(first)
     return {
         "memory": {
-            "window": WINDOW, "context": WINDOW * WINDOWS, "scenes": SCENES,
+            "window": WINDOW, "windows": list(windows), "scenes": SCENES, "ends": ends and ends._asdict(),
             "rows": {name: {"kind": row.kind, "is": row.what, "of": row.of} for name, row in rows.items()},
-            "kinds": {kind: _recalls(some, rows) for kind, some in scenes.items()},
+            "kinds": kinds,
         },
         "needle": _needle(hidden, {**models, "oracle": controls["oracle"]}),
-    }  # fmt: skip
+    }, tuple(walked)  # fmt: skip
 
 
-def _recalls(scenes: Sequence[Scene], rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Of one kind of scenes: by row, recall and PSNR of all and by gap; gate_db: what there is to remember; gain_db: what a
-    model's memory is worth over its twin."""
-    made = {name: _errors(row.play, scenes) for name, row in rows.items()}
-    found = {name: _between(made, name, row.of) for name, row in rows.items()}
-    proof = found["oracle"]
-    assert isinstance(proof, Recall)
-    there = [i for i, gap in enumerate(proof.gaps) if gap.scenes]  # what a scene shows again is the same for all
-    models = [name for name, row in rows.items() if row.kind == "model"]
-    return {
-        "gaps": [[WINDOW * proof.gaps[i].least, WINDOW * proof.gaps[i].most] for i in there],
-        "overall": {name: _cell(found[name], None, row) for name, row in rows.items()},
-        "recall": {name: [_cell(found[name], i, row)["recall"] for i in there] for name, row in rows.items()},
-        "psnr": {name: [_cell(found[name], i, row)["psnr"] for i in there] for name, row in rows.items()},
-        "gate_db": {name: _told(found[name], "gain") for name in (*models, "oracle")},
-        "gain_db": {name: _told(found[name], "own") for name in models},
-    }
-
-
-def _between(made: Mapping[str, Errors | str], name: str, of: str | None) -> Recall | str:
-    """A row between those that are its 0 and its 1, or why not."""
-    ends = (f"{of}, no memory", f"{of}, codec alone") if of else ("memoryless", "oracle")
-    arms = []
-    for arm in (name, *ends):
-        if isinstance(one := made[arm], str):
-            return one
-        arms.append(one)
-    return recall(*arms)
-
-
-def _told(found: Recall | str, what: Literal["gain", "own"]) -> Any:
-    """Decibels over all gaps, or why there are none."""
-    return {"skipped": found} if isinstance(found, str) else getattr(found.overall, what)
-
-
-def _cell(found: Recall | str, gap: int | None, row: Row) -> dict[str, Any]:
-    """Recall and PSNR over one gap, None for all."""
-    if isinstance(found, str):
-        return {"recall": {"skipped": found}, "psnr": {"skipped": found}}
-    score = found.overall if gap is None else found.gaps[gap]
-    reason = score.reason or (_forgotten(score.own) if row.kind == "model" else None)
-    return {"recall": {"skipped": reason} if reason else score.recall, "psnr": score.psnr}
-
-
-def _forgotten(own: Interval) -> str | None:
-    """Why a model's recall is not told, if so. Its twin and its codec are the ends of the scale, whatever it remembers."""
-    if is_worth(own):
-        return None
-    gained = f"its memory gains {own.value:.2f} dB [{own.low:.2f}, {own.high:.2f}]"
-    return f"{gained}: nothing to tell below {GATE:g} dB" + (", or with 0 in the interval" if own.value >= GATE else "")
+def _recalled(walks: _Walks, rows: Mapping[str, Row], ends: Ends | None) -> tuple[dict[str, Any], Walk]:
+    """All rows on one kind of walks, and the first walk as models and twins show it."""
+    scene, seen = walks.scenes[0], views(walks.scenes, WINDOW)
+    made: dict[str, Errors | str] = {}
+    shown: dict[str, np.ndarray] = {}
+    for name, row in rows.items():
+        try:
+            renderer = _shown(row.play, walks.scenes)
+            made[name] = errors_in(seen, renderer)
+        except UserError as error:  # hours of other figures are made already, and are not thrown away
+            made[name] = str(error)
+        else:
+            if row.kind in ("model", "twin"):
+                shown[name] = renderer(scene)
+    part = {"windows": walks.windows, "context": scene.context, "frames": len(scene.frames) - scene.context}
+    return part | recalls(made, rows, ends, WINDOW), walk_of(walks.kind, scene, shown)
 
 
 def _needle(hidden: Sequence[Needle], rows: Mapping[str, Row]) -> dict[str, Any]:
@@ -199,16 +209,8 @@ def _needle(hidden: Sequence[Needle], rows: Mapping[str, Row]) -> dict[str, Any]
     return {"haystacks": HAYSTACKS, "needles": NEEDLES, "chance": 1 / (len(hidden[0].others) + 1), "found": cells}
 
 
-def _errors(play: Play, scenes: Sequence[Scene]) -> Errors | str:
-    """Or why there are none: hours of other figures are made already, and are not thrown away."""
-    try:
-        return errors(scenes, _shown(play, scenes), WINDOW)
-    except UserError as error:
-        return str(error)
-
-
 def _found(play: Play, hidden: Sequence[Needle]) -> tuple[Found, ...] | str:
-    """As `_errors`."""
+    """Or why there are none."""
     try:
         return find(hidden, _shown(play, [needle.scene for needle in hidden]))
     except UserError as error:

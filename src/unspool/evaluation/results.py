@@ -17,13 +17,13 @@ from unspool.evaluate.drift import Series, edges_of, segment_means, series_of, s
 from unspool.evaluate.features import WINDOW
 from unspool.evaluate.foretold import OneStep, agreement, predict
 from unspool.evaluate.quality import scale_weights
-from unspool.evaluate.tables import LINES, Base, Cell, Gathered, differences, drift_of, table
+from unspool.evaluate.tables import LINES, Base, Cell, Gathered, differences, drift_of, holm, table
 from unspool.evaluation.arms import Arm, Conditions
 from unspool.evaluation.measuring import Measured
 from unspool.evaluation.published import Published
 from unspool.store import plain
 
-SCHEMA = "unspool/eval/1"
+SCHEMA = "unspool/eval/2"
 POINTS = 120
 """Of a curve against the frame, at most."""
 HORIZON = ("psnr", "ssim", "ms_ssim", "score", "diversity")
@@ -59,6 +59,21 @@ def results_of(
         "published": published.table(there, found.real, asked.whole),
         "notes": [*told, *notes],
     }, digits=6)  # fmt: skip
+
+
+def with_memory(results: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with what was found of memory. Two models are told apart after Holm's correction over all that they are
+    compared on, the lines of the table and their recalls alike, so this is done anew for both."""
+    results = {**results, **memory, "notes": [*results["notes"], *memory.get("notes", [])]}
+    parts = [part for kind in memory.get("memory", {"kinds": {}})["kinds"].values() for part in kind]
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in (*results["differences"], *(one for part in parts for one in part["differences"])):
+        if "p" in one:
+            pairs.setdefault((one["a"], one["b"]), []).append(one)
+    for lines in pairs.values():
+        for one, apart in zip(lines, holm([one["p"] for one in lines]), strict=True):
+            one["apart"] = bool(apart)
+    return results
 
 
 def _arm(arm: Arm, rate: float | None) -> dict[str, Any]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from unspool.errors import UserError
 from unspool.evaluate.bootstrap import Interval
-from unspool.evaluate.memory.recall import CAP, EDGES, Errors, errors, is_worth, recall
+from unspool.evaluate.memory.recall import CAP, EDGES, Errors, errors, errors_in, is_worth, recall, views
 from unspool.evaluate.memory.renderers import forgetting, frozen, memoryless, oracle, otherwise
-from unspool.evaluate.memory.scenes import Scene, reasoning, render_like, retrieval, sights
+from unspool.evaluate.memory.scenes import Scene, around, reasoning, render_like, retrieval, sights
 from unspool.evaluate.memory.sights import revisits
 
+images = pytest.importorskip("torchmetrics.functional.image")
 WINDOW = 8
 
 
 def average(scene: Scene) -> np.ndarray:
     """No memory at all, and no picture: the mean of what many plans would show, the best guess by squared error."""
     return np.mean([render_like(scene, otherwise(scene.layout, n)) for n in range(10, 26)], 0).round().astype(np.uint8)
+
+
+def as_pictures(frames: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(frames).double().movedim(-1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +48,23 @@ def test_errors_are_those_of_a_loop_over_pixels(scenes) -> None:
     made, gap = frozen(scene).astype(float), revisits(sights(scene), scene.context)
     others = [render_like(scene, otherwise(scene.layout, n)).astype(float) for n in (1, 2, 3, 4)]
     truth = scene.frames[scene.context :].astype(float)
-    squared, contrast, pixels = (np.zeros(len(EDGES) - 1) for _ in range(3))
+    whole = [
+        images.structural_similarity_index_measure(*map(as_pictures, pair), data_range=255.0, return_full_image=True)[1]
+        for pair in zip(np.where(gap[..., None] > 0, made, truth)[:, None], truth[:, None], strict=True)
+    ]
+    maps = torch.cat(whole).mean(1).numpy()
+    squared, contrast, similar, pixels = (np.zeros(len(EDGES) - 1) for _ in range(4))
     for t, y, x in zip(*np.nonzero(gap), strict=True):
-        span = max(k for k, edge in enumerate(EDGES) if gap[t, y, x] >= edge * WINDOW)
+        span = max(k for k, edge in enumerate(EDGES) if gap[t, y, x] > edge * WINDOW)
         error, *wrong = (np.mean((made[t, y, x] - view[t, y, x]) ** 2) for view in (truth, *others))
         squared[span] += error
         contrast[span] += error - np.mean(wrong)
+        similar[span] += maps[t, y, x]
         pixels[span] += 1
     found = errors([scene], frozen, WINDOW)
     assert np.array_equal(found.pixels[0], pixels)
     assert np.allclose(found.squared[0], squared) and np.allclose(found.contrast[0], contrast)
+    assert np.allclose(found.similar[0], similar, rtol=1e-4) and 0 < similar.sum() < 0.9 * pixels.sum()
 
 
 def test_oracle_one_memoryless_nothing(none, full) -> None:
@@ -76,6 +91,28 @@ def test_the_same_on_walks_that_go_on() -> None:
     walks = reasoning(24, window=WINDOW, windows=8)
     half, none, full = (errors(walks, renderer, WINDOW) for renderer in (forgetting(0.5, seed=1), memoryless(WINDOW), oracle))
     assert recall(half, none, full).overall.recall.value == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("make", "windows"),
+    [(around, 0), *((make, windows) for make in (retrieval, reasoning) for windows in (1, 2, 4, 8))],
+    ids=lambda given: getattr(given, "__name__", given),
+)
+def test_the_scale_holds_behind_any_context(make: Any, windows: int) -> None:
+    """In the windows that `unspool eval` has. Whoever sees just the newest window is worth nothing, in any of them."""
+    seen = views(make(24, window=16, **({"windows": windows} if windows else {})), 16)
+    full, none, less, half = (errors_in(seen, r) for r in (oracle, memoryless(16), memoryless(12), forgetting(0.5)))
+    assert recall(full, none, full).overall.recall == (1, 1, 1)
+    assert recall(none, none, full).overall.recall == recall(less, none, full).overall.recall == (0, 0, 0)
+    assert recall(half, none, full).overall.recall.value == pytest.approx(0.5, abs=0.05)
+    hardly = [recall(arm, none, full).gaps[0].psnr.value for arm in (none, less)]
+    assert hardly[0] == pytest.approx(CAP) and (hardly[1] < CAP - 1 or make is around), "a window sees it, a shorter one not"
+
+
+def test_ssim_of_the_truth_and_of_another_plan(scenes, none, full) -> None:
+    exact, other = recall(full, none, full).overall, recall(none, none, full).overall
+    assert exact.ssim == pytest.approx((1, 1, 1)) and other.ssim.high < 0.6 and other.own_ssim == (0, 0, 0)
+    assert exact.own_ssim.value == pytest.approx(1 - other.ssim.value) and exact.own_ssim.low > 0.4
 
 
 def test_a_memory_that_ends_is_seen_to_end(scenes, none, full) -> None:

@@ -43,7 +43,7 @@ def fabricated(models: tuple[str, ...] = MODELS, controls: tuple[str, ...] = CON
     table = {arm: {row[0]: cell_of(row, arm) for row in MEASURES} for arm in arms}
     compared = [(a, b, row[0]) for i, a in enumerate(models) for b in arms[i + 1 :] for row in MEASURES]
     return {
-        "schema": "unspool/eval/1",
+        "schema": "unspool/eval/2",
         "made": {"command": "unspool eval runs/a runs/b --data rooms", "version": "0.9", "commit": None,
                  "began": "2000-01-01T12:00:00", "seconds": 1834.2, "precision": "float32", "hardware": {"threads": 2}},
         "data": {"name": "rooms", "is": "A walk through ray-cast rooms", "sha256": "f0" * 32, "split": "unseen", "fps": 15.0,
@@ -72,19 +72,28 @@ def fabricated(models: tuple[str, ...] = MODELS, controls: tuple[str, ...] = CON
 
 
 def remembered(models: tuple[str, ...]) -> dict[str, Any]:
-    of = {name: arm for arm in models for name in (arm, f"{arm}, no memory", f"{arm}, codec alone")} | {"the oracle": None}
+    of = {name: arm for arm in models for name in (arm, f"{arm}, window alone", f"{arm}, codec alone")} | {"the oracle": None}
     kinds = dict(zip(of, ("model", "twin", "codec") * len(models), strict=False)) | {"the oracle": "control"}
     recall = [{"value": 0.813, "low": 0.6, "high": 0.9}, {"value": 0.3, "low": 0.2, "high": None}, {"skipped": "5 <scenes>"}]
+    curve = {name: [21.0 - i, None, {"skipped": "broken"}] for i, name in enumerate(of)}
+    cells = {"recall": recall[0], "psnr": {"value": 17.31, "low": 15.0, "high": 19.0}, "ssim": interval(0.47)}
+    one = {"a": models[0], "b": models[-1], "value": 0.31, "low": 0.1, "high": 0.52, "p": 0.0004, "apart": True}
     part = {
-        "gaps": [[0, 16], [16, 32], [32, None]], "recall": {name: recall for name in of},
-        "psnr": {name: [21.0 - i, None, {"skipped": "broken"}] for i, name in enumerate(of)},
-        "overall": {name: {"recall": recall[0], "psnr": {"value": 17.31, "low": 15.0, "high": 19.0}} for name in of},
+        "windows": 2, "context": 32, "frames": 27, "gaps": [[0, 16], [16, 32], [32, None]],
+        "recall": {name: recall for name in of}, "psnr": curve, "ssim": curve,
+        "overall": {name: cells | {"recall": {"skipped": "gains <little>"}} if name == models[-1] else cells for name in of},
         "gate_db": {arm: {"value": 4.1, "low": 3.2, "high": 5.0} for arm in models},
+        "gain_db": {arm: {"value": 3.3, "low": 2.9, "high": 3.7} for arm in models},
+        "gain_ssim": {arm: {"value": 0.22, "low": 0.11, "high": 0.33} for arm in models},
+        "recall_gain": {models[0]: {"overall": {"value": 0.64, "low": 0.51, "high": 0.77}, "gaps": recall}},
+        "differences": [one, {"a": models[0], "b": models[-1], "skipped": "neither <remembers>"}],
     }  # fmt: skip
     cells = [recall[0], {"value": -0.04, "low": -0.1, "high": 0.1}]
     read = dict.fromkeys(("found", "shuffled", "random", "scrambled"), cells)
     return {
-        "memory": {"window": 16, "context": 64, "scenes": 24, "kinds": {"retrieval": part, "reasoning": part},
+        "memory": {"window": 16, "windows": [2, 4], "scenes": 24, "ends": {"none": models[-1], "full": models[0]},
+                   "kinds": {"retrieval": [part, part | {"windows": 4}], "reasoning": [part, part | {"windows": 4}],
+                             "turn": [part | {"windows": 1}]},
                    "rows": {name: {"kind": kinds[name], "is": f"what {name} shows", "of": of[name]} for name in of}},
         "needle": {"haystacks": [32, 64], "needles": 16, "chance": 0.25, "found": {name: [recall[0]] * 2 for name in of}},
         "probes": {"walks": 192, "layouts": 190, "frames": 32, "targets": ["ahead", "map"],
@@ -138,7 +147,7 @@ def judged(results: dict[str, Any]) -> dict[str, Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("comparison") / "new" / "page.html"
     players = {"real": b"the truth", **{arm: arm.encode() for arm in (*MODELS, *CONTROLS)}}
-    write_comparison(fabricated(), players, Image.new("RGB", (40, 30)), path)
+    write_comparison(fabricated(), players, Image.new("RGB", (40, 30)), path, b"walks")
     assert [one.name for one in path.parent.iterdir()] == ["page.html"]
     return path.read_text()
 
@@ -147,7 +156,7 @@ def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
     bare = re.sub(r"base64,[^\"]*", "", page)
     assert not re.findall(r"https?:|//[a-z]|<link|@import|url\(|<script src|NaN|None|\bnan\b", bare)
     kinds = [kind for kind, _ in re.findall(r"data:(\S+?);base64,([^\"]*)", page)]
-    assert kinds.count("video/mp4") == 6 and kinds.count("image/png") == 1 + 2 * 4  # sheet; each picture light and dark
+    assert kinds.count("video/mp4") == 6 and kinds.count("image/png") == 2 + 2 * 5  # sheet, walks; each plot light and dark
     assert page.count(base64.b64encode(b"the truth").decode()) == 1
 
 
@@ -169,12 +178,22 @@ def test_sections_stand_in_the_order_in_which_one_asks(page: str) -> None:
 
 
 def test_what_is_remembered_stands_by_row(page: str) -> None:
-    names = [*MODELS, f"{LONG}, no memory", f"{SHORT}, codec alone", "the oracle"]
+    names = [*MODELS, f"{LONG}, window alone", f"{SHORT}, codec alone", "the oracle"]
     lines = dict(re.findall(r"<tr><th>([^<]*)</th>((?:<td>[^<]*</td>)+)</tr>", page[page.index("<h3>Retrieval") :]))
     for name in map(escape, names):
-        assert f"<th>{name}</th><td>17.3 (15.0 to 19.0)</td><td>0.81 (0.60 to 0.90)</td><td>0.81" in page
+        recall = "–" if name == escape(SHORT) else "0.81 (0.60 to 0.90)"
+        assert f"<th>{name}</th><td>17.3 (15.0 to 19.0)</td><td>0.47 (0.23 to 0.94)</td><td>{recall}</td><td>0.81" in page
     assert f"1 lies above 0 by: {escape(LONG)} 4.10 (3.20 to 5.00) dB, " in page
     assert "0.30 (0.20 to –)</td><td>–</td>" in page and "Not told of 32 or more frames (" in page
+    assert "behind 32 true frames (2 windows), 27 made" in page and "Turn: all the way round in place, " in page
+    assert lines[f"{escape(LONG)}, recall gain"].startswith("<td></td><td></td><td>0.64 (0.51 to 0.77)</td><td>0.81")
+    overview = page[page.index("<h2>Memory") : page.index("<h3>Retrieval")]
+    for words in (
+        f"0 is {SHORT} (recipe none), 1 is {LONG} (recipe full).", f"{LONG} remembers more", "not told: neither <remembers>",
+        "+0.31 [+0.10, +0.52]", "3.30 [2.90, 3.70]", "0.22 [0.11, 0.33]", "0.64 [0.51, 0.77]", "retrieval, 4 windows: ",
+        f"recall not told ({SHORT} on retrieval, 2 windows; ",
+    ):  # fmt: skip
+        assert escape(words) in overview, words
     assert lines["by chance"] == "<td>0.25</td><td>0.25</td>" and "Reasoning: on by new ways" in page
     assert lines[f"{escape(LONG)}, its weights in random order"].startswith("<td>0.81") and "keeps no state" in page
 
@@ -262,6 +281,8 @@ def test_the_text_table_is_aligned_and_narrow() -> None:
     assert all(arm in text for arm in (*MODELS, *CONTROLS)) and lines.index("") < heads[1]
     ends = {line.rindex("]") for line in lines[heads[0] + 1 : heads[0] + 4] if "]" in line and line.endswith("]")}
     assert len(ends) == 1
+    told = f"retrieval, 4 windows: recall of {LONG} − {SHORT}: +0.31 [+0.10, +0.52], p < 0.001: {LONG} remembers more"
+    assert told in " ".join(text.split())
     assert "skipped: FVD (I3D) (every arm): no weights" in text and "skipped: coverage (real against real): needs" in text
     order = [line.strip().split(",")[0] for line in lines[heads[0] + 1 : heads[0] + 4]]
     assert [re.split(" {2,}", name)[0] for name in order] == ["motion", "sharpness", "flow-warp error"]
@@ -315,15 +336,16 @@ def drop(*path: Any) -> Callable[[dict[str, Any]], object]:
         (drop("horizon_frames", "psnr"), "horizon of 'psnr' has lines of different lengths"),
         (drop("segments", "motion", "real", 0), "segments of 'motion' has lines of different lengths"),
         (lambda r: r["stable"].update(nobody=r["stable"][LONG]), "stable is 'nobody'"),
-        (lambda r: r["memory"]["kinds"]["retrieval"]["psnr"].update(nobody=[]), "memory: psnr of 'retrieval' is 'nobody'"),
+        (lambda r: r["memory"]["kinds"]["retrieval"][0]["psnr"].update(nobody=[]), "memory: psnr of 'retrieval' is 'nobody'"),
         (lambda r: r["memory"]["rows"][SHORT].update(of="nobody"), "memory: 'of' a row is 'nobody'"),
-        (drop("memory", "kinds", "reasoning", "gaps", 0), "memory of 'retrieval' has lines of different lengths"),
+        (drop("memory", "kinds", "reasoning", 0, "gaps", 0), "memory of 'retrieval' has lines of different lengths"),
         (drop("memory", "rows"), "lacks 'rows'"),
+        (drop("memory", "kinds", "turn", 0, "differences"), "lacks 'differences'"),
         (drop("memory"), "needle is"),
         (lambda r: r["needle"]["haystacks"].append(96), "needle has lines of different lengths"),
         (drop("probes", "models", LONG, "random", 0), "probes has lines of different lengths"),
         (lambda r: r["probes"]["models"].update(nobody={}), "probes is 'nobody'"),
-        (lambda r: r.update(schema="unspool/eval/2"), "not 'unspool/eval/2'"),
+        (lambda r: r.update(schema="unspool/eval/1"), "not 'unspool/eval/1'"),
         (lambda r: r.update(measures=3), r"results\['measures'\] lacks 'name'"),
         (lambda r: r.update(made=None), "results lacks 'made'"),
         (lambda r: r.update(arms=[]), "one arm or more"),

@@ -2,6 +2,8 @@
 
 A renderer is scored on revisited pixels alone (`sights.revisits`), between two others: its memoryless twin, worth 0, and one
 with the full context, worth 1 (the same model given everything, or `renderers.oracle`). The measure is this project's own.
+What was last seen `gap` frames ago was out of sight for gap - 1 of them: a twin that sees the newest W frames sees all that was
+out of sight for fewer than W, and nothing that was for longer.
 
 Squared error alone can be fooled: the average of many plans errs half as much as a sharp picture of a wrong one, and would
 score about 0.5 without any memory. Contrast alone can be fooled as well: a frozen frame has the colours of the right plan.
@@ -20,6 +22,7 @@ from unspool.evaluate.bootstrap import Interval, paired_ratio
 from unspool.evaluate.memory.renderers import otherwise
 from unspool.evaluate.memory.scenes import Renderer, Scene, render_like, sights
 from unspool.evaluate.memory.sights import revisits
+from unspool.evaluate.quality import ssim_map
 
 EDGES = (0, 1, 2, 4, 8, np.inf)  # windows out of sight, from .. below
 CAP = 60.0  # dB: an exact renderer has no finite PSNR
@@ -32,19 +35,22 @@ _WHITE = 255.0**2
 class Errors(NamedTuple):
     """Of each scene and span of EDGES, (N, B) sums over revisited pixels. squared: error against the truth, mean of three
     colours, grey levels squared. contrast: the same less the error against the same views of other plans, so what is as near
-    to any plan as to this one has 0. pixels: how many."""
+    to any plan as to this one has 0. similar: structural similarity of the window about each pixel, the truth standing where
+    nothing is revisited. pixels: how many."""
 
     squared: np.ndarray
     contrast: np.ndarray
+    similar: np.ndarray
     pixels: np.ndarray
 
 
 class Score(NamedTuple):
     """Of what was out of sight for `least` <= windows < `most`.
 
-    scenes, pixels: how many show any of it. psnr: of the renderer, dB, at most CAP. gain: dB of the full context over the
-    memoryless twin; own: of the renderer over it. by_error, by_contrast: (memoryless - renderer) / (memoryless - full) in
-    either error; None where there is a `reason` not to say.
+    scenes, pixels: how many show any of it. psnr: of the renderer, dB, at most CAP; ssim: its structural similarity. gain: dB
+    of the full context over the memoryless twin; own: of the renderer over it; own_ssim: the same of similarity, a difference.
+    by_error, by_contrast: (memoryless - renderer) / (memoryless - full) in either error; None where there is a `reason` not to
+    say.
     """
 
     least: float
@@ -52,8 +58,10 @@ class Score(NamedTuple):
     scenes: int
     pixels: int
     psnr: Interval
+    ssim: Interval
     gain: Interval
     own: Interval
+    own_ssim: Interval
     by_error: Interval | None
     by_contrast: Interval | None
     reason: str | None
@@ -73,12 +81,32 @@ class Recall(NamedTuple):
     gaps: tuple[Score, ...]
 
 
-def errors(scenes: Sequence[Scene], renderer: Renderer, window: int) -> Errors:
-    """Let the renderer make each scene's frames, and measure them; window: frames. Raises UserError for no scenes, and for a
-    renderer that does not make uint8 frames of the scene's number and size."""
+class View(NamedTuple):
+    """What any renderer is held against in a scene, computed once. back: (M, H, W) bool, revisited pixels; span: (P,) number in
+    EDGES of each of these; others: (m, P, 3) uint8, how they look in other plans."""
+
+    scene: Scene
+    back: np.ndarray
+    span: np.ndarray
+    others: np.ndarray
+
+
+def views(scenes: Sequence[Scene], window: int) -> tuple[View, ...]:
+    """window: frames. Raises UserError for no scenes and no window."""
     if not scenes or window < 1:
         raise UserError(f"recall of {len(scenes)} scenes in windows of {window} frames: give 1 or more of both")
-    found = [_errors(scene, made_by(renderer, scene), window) for scene in scenes]
+    return tuple(_view(scene, window) for scene in scenes)
+
+
+def errors(scenes: Sequence[Scene], renderer: Renderer, window: int) -> Errors:
+    """`errors_in` the views of these scenes."""
+    return errors_in(views(scenes, window), renderer)
+
+
+def errors_in(views: Sequence[View], renderer: Renderer) -> Errors:
+    """Let the renderer make each scene's frames, and measure them. Raises UserError for a renderer that does not make uint8
+    frames of the scene's number and size."""
+    found = [_errors(view, made_by(renderer, view.scene)) for view in views]
     return Errors(*(np.stack(part) for part in zip(*found, strict=True)))
 
 
@@ -111,21 +139,25 @@ def made_by(renderer: Renderer, scene: Scene) -> np.ndarray:
     return made
 
 
-def _errors(scene: Scene, made: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(B,) each: the sums of `Errors` of one scene."""
+def _view(scene: Scene, window: int) -> View:
     gap = revisits(sights(scene), scene.context)
     back = gap > 0
-    bins = np.digitize(gap[back] / window, EDGES) - 1
-    shown = made[back].astype(np.float64)
+    span = np.digitize((gap[back] - 1) / window, EDGES) - 1
+    return View(scene, back, span, np.stack([render_like(scene, otherwise(scene.layout, n))[back] for n in _OTHERS]))
 
-    def against(view: np.ndarray) -> np.ndarray:
-        return ((shown - view[back]) ** 2).mean(-1)
 
-    squared = against(scene.frames[scene.context :])
-    others = np.mean([against(render_like(scene, otherwise(scene.layout, number))) for number in _OTHERS], axis=0)
-    parts = (squared, squared - others, np.ones_like(squared))
-    squared, contrast, pixels = (np.bincount(bins, part, len(EDGES) - 1) for part in parts)
-    return squared, contrast, pixels
+def _errors(view: View, made: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(B,) each: the sums of `Errors` of one scene."""
+    truth, shown = view.scene.frames[view.scene.context :], made[view.back].astype(np.float64)
+
+    def against(colours: np.ndarray) -> np.ndarray:
+        return ((shown - colours) ** 2).mean(-1)
+
+    alone = np.where(view.back[..., None], made, truth)  # what the renderer shows elsewhere is not asked
+    squared, similar = against(truth[view.back]), ssim_map(alone[None], truth)[0][view.back]
+    others = np.mean([against(colours) for colours in view.others], axis=0)
+    parts = (squared, squared - others, similar, np.ones_like(squared))
+    return tuple(np.bincount(view.span, part, len(EDGES) - 1) for part in parts)
 
 
 def _sum(errors: Errors, start: int, stop: int) -> Errors:
@@ -140,15 +172,18 @@ def _score(model: Errors, memoryless: Errors, full: Errors, start: int, stop: in
     least, most, scenes, pixels = EDGES[start], EDGES[stop], int(there.sum()), int(model.pixels.sum())
     nothing = Interval(np.nan, np.nan, np.nan)
     psnr = _decibels(model.pixels * _WHITE, _floored(model)) if scenes else nothing
+    ssim, own_ssim = (
+        paired_ratio(part, model.pixels) if scenes else nothing for part in (model.similar, model.similar - memoryless.similar)
+    )
     gain, own = (_decibels(_floored(memoryless), _floored(arm)) if scenes else nothing for arm in (full, model))
     reason = _reason(memoryless, full, gain)
     if reason is not None:
-        return Score(least, most, scenes, pixels, psnr, gain, own, None, None, reason)
+        return Score(least, most, scenes, pixels, psnr, ssim, gain, own, own_ssim, None, None, reason)
     by_error, by_contrast = (
         paired_ratio(none - own, none - all_)
         for none, own, all_ in ((getattr(arm, name) for arm in (memoryless, model, full)) for name in ("squared", "contrast"))
     )
-    return Score(least, most, scenes, pixels, psnr, gain, own, by_error, by_contrast, None)
+    return Score(least, most, scenes, pixels, psnr, ssim, gain, own, own_ssim, by_error, by_contrast, None)
 
 
 def _reason(memoryless: Errors, full: Errors, gain: Interval) -> str | None:

@@ -30,7 +30,7 @@ def frozen(scene: Scene) -> NDArray[np.uint8]:
 
 
 def memoryless(frames: int) -> Renderer:
-    """Remembers what it has seen less than `frames` frames ago, be it true or its own; all else it puts up from another plan.
+    """Remembers what the newest `frames` frames show, be it true or its own; all else it puts up from another plan.
 
     With a model's window for `frames` this is the memoryless twin; with more, a memory that ends. Raises UserError for less
     than 1.
@@ -40,7 +40,7 @@ def memoryless(frames: int) -> Renderer:
 
     def renderer(scene: Scene) -> NDArray[np.uint8]:
         away = absences(patches(sights(scene).surface), scene.context)
-        return _mixed(scene, (away > 0) & (away < frames))
+        return _mixed(scene, (away > 0) & (away <= frames))
 
     return renderer
 

@@ -1,4 +1,5 @@
-"""Walks through `rooms` to measure memory on: away from a place and back to it, or on by other ways past what was seen.
+"""Walks through `rooms` to measure memory on: away from a place and back to it, on by other ways past what was seen, or round
+in place until what was seen comes back from the other side.
 
 All are in plans of the split `unseen`, which training never shows, and move as the world moves (`walk.move`).
 """
@@ -71,10 +72,27 @@ def reasoning(
         for layout, walk in _walks(2 * context, size, seed):
             for b in range(_BLOCK):
                 scene = _film(layout, walk.poses, walk.actions[:, :-1], b, context, size)
-                seen_again = (revisits(sights(scene), context) >= window).mean() >= _SHARE
+                seen_again = (revisits(sights(scene), context) > window).mean() >= _SHARE
                 yield scene if seen_again else None
 
     return first(scenes, on(), f"show again what was out of sight for {window} frames: use more windows")
+
+
+def around(scenes: int, *, window: int, size: Literal[32, 64] = 32, seed: int = 0) -> tuple[Scene, ...]:
+    """Turn in place to one side: through a context of `window` frames and on, until a whole turn behind it. So each frame of
+    the context comes back as it was, from the side that it did not leave by; what lies between is seen for the first time.
+
+    A pure function of its arguments; fewer scenes are the first of more. Raises UserError for what cannot be walked.
+    """
+    context = _context(window, 1)
+    side = np.where(np.arange(_BLOCK) % 2, _LEFT, _RIGHT)[:, None].repeat(context - 1 + 2 * HALF, 1)
+
+    def turned() -> Iterator[Scene]:
+        for layout, walk in _walks(1, size, seed):
+            poses = _follow(layout, walk.poses[:, 0], side)
+            yield from (_film(layout, poses, side, b, context, size) for b in range(_BLOCK))
+
+    return first(scenes, turned(), "turn round: take another seed")
 
 
 def there_and_back(context: int, size: Literal[32, 64], seed: int) -> Iterator[Scene | None]:

@@ -9,7 +9,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from unspool.errors import UserError
+from unspool.evaluate.pages.columns import WIDTH, aligned, blocks
 from unspool.evaluate.pages.comparison_page import comparison_page
+from unspool.evaluate.pages.memory_tables import parts_of
+from unspool.evaluate.pages.memory_text import memory_text
 from unspool.evaluate.pages.parts import figures
 from unspool.evaluate.pages.standing import (
     HOLM,
@@ -26,8 +29,7 @@ from unspool.store import write_text
 if TYPE_CHECKING:
     from PIL import Image
 
-SCHEMA = "unspool/eval/1"
-WIDTH = 118  # characters of a terminal
+SCHEMA = "unspool/eval/2"
 AGAIN = "write the results anew with this version's `unspool eval`"
 
 NEEDED = {  # "*" stands for each part of a list or of an object
@@ -42,27 +44,36 @@ NEEDED = {  # "*" stands for each part of a list or of an object
     "segments * arms *": "mean low high outside slope",
     "stable *": "median whole by",
     "foretold *": "error predicted measured at_end",
-    "memory": "window context scenes rows kinds",
+    "memory": "window windows scenes ends rows kinds",
     "memory rows *": "kind is of",
-    "memory kinds *": "gaps overall recall psnr gate_db",
+    "memory kinds * *": "windows context frames gaps overall recall psnr ssim gate_db gain_db gain_ssim recall_gain"
+    " differences",
     "needle": "haystacks needles chance found",
     "probes": "walks layouts frames targets models",
 }
 
 
-def write_comparison(results: Mapping[str, Any], players: Mapping[str, bytes], sheet: Image.Image | bytes, path: Path) -> None:
+CURVES = ("recall", "psnr", "ssim")
+BY_ROW = (*CURVES, "overall", "gate_db", "gain_db", "gain_ssim", "recall_gain")
+"""Of a kind of walks, what is said of rows; the first by gap."""
+
+
+def write_comparison(
+    results: Mapping[str, Any], players: Mapping[str, bytes], sheet: Image.Image | bytes, path: Path, walks: bytes | None = None
+) -> None:
     """One HTML file that needs no other: which model is best on what, videos, curves, what the measures see, the facts.
 
     results: as `results.json` of `unspool eval` holds them. players: label -> content of an mp4, in the order of the page; a
-    label that is an arm's name gets the look of that arm. sheet: the contact sheet, a picture or the content of a PNG. Written
-    whole or not at all; raises UserError where the results do not hold together or the file cannot be written.
+    label that is an arm's name gets the look of that arm. sheet: the contact sheet, a picture or the content of a PNG; walks:
+    PNG of walks that measure memory, if any. Written whole or not at all; raises UserError where the results do not hold
+    together or the file cannot be written.
     """
     _check(results)
     if not isinstance(sheet, bytes):
         buffer = io.BytesIO()
         sheet.save(buffer, format="png")
         sheet = buffer.getvalue()
-    write_text(path, comparison_page(results, players, sheet))
+    write_text(path, comparison_page(results, players, sheet, walks))
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
@@ -86,7 +97,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
         head = [f"{line}  " for line in (kind, *wrap(name, width))]
         columns.append([head, *([cell] for cell in cells)])
     left = [[["", "measure"], *indented], [["", "better"], *better]]
-    lines = [line for block in _blocks(left, columns) for line in [*_aligned([*left, *block]), ""]]
+    lines = [line for block in blocks(left, columns) for line in [*aligned([*left, *block]), ""]]
     words = [*sentences(results, found)]
     if any(standing.leader for standing in found.values()):
         words.append("* the best model, told apart from every other.")
@@ -95,7 +106,14 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     words += [f"skipped: {title} ({', '.join(who)}): {why}" for title, who, why in skipped(results)]
     words += [f"no interval: {which}: {why}" for which, why in without_interval(results)]
     words += _published(results.get("published", {}))
-    return "\n".join([*lines, *(line for text in words for line in wrap(text, WIDTH, subsequent_indent="  "))]) + "\n"
+    if memory := results.get("memory"):
+        words += ["", *memory_text(memory)]
+    return "\n".join([*lines, *(line for text in words for line in _wrapped(text))]) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines of a terminal; one that fits, as those of a table do, stays as it is."""
+    return [text] if len(text) <= WIDTH else wrap(text, WIDTH, subsequent_indent="  ")
 
 
 def _published(rows: Mapping[str, Any]) -> Iterator[str]:
@@ -114,29 +132,6 @@ def _cell(cell: Mapping[str, Any], standing: Standing | None, arm: str) -> str:
     value, low, high = figures(cell["value"], cell["low"], cell["high"])
     limits = "" if low == high == "–" else f" [{low}, {high}]"
     return f"{value}{limits} {'*' if standing and standing.leader == arm else ' '}"
-
-
-def _blocks(left: list[list[list[str]]], columns: list[list[list[str]]]) -> Iterator[list[list[list[str]]]]:
-    """As many columns at a time as fit beside those on the left."""
-    block: list[list[list[str]]] = []
-    for column in columns:
-        if block and max(map(len, _aligned([*left, *block, column]))) > WIDTH:
-            yield block
-            block = []
-        block.append(column)
-    yield block
-
-
-def _aligned(columns: list[list[list[str]]]) -> list[str]:
-    """columns[c][r]: the lines of a cell. The first two columns are flush left, the others right."""
-    widths = [max(len(line) for cell in column for line in cell) for column in columns]
-    lines = []
-    for cells in zip(*columns, strict=True):
-        for i in range(max(map(len, cells))):
-            parts = [cell[i] if i < len(cell) else "" for cell in cells]
-            pad = [part.ljust(w) if c < 2 else part.rjust(w) for c, (part, w) in enumerate(zip(parts, widths, strict=True))]
-            lines.append("  ".join(pad).rstrip())
-    return lines
 
 
 def _check(results: Mapping[str, Any]) -> None:
@@ -197,8 +192,10 @@ def _drawn(results: Mapping[str, Any], arms: list[str]) -> Iterator[tuple[str, I
     yield from ((key, results.get(key, {}), arms) for key in ("stable", "foretold"))
     rows = results.get("memory", {"rows": {}})["rows"]
     yield "memory: 'of' a row", (row["of"] for row in rows.values()), [None, *arms]
-    for kind, part in results.get("memory", {"kinds": {}})["kinds"].items():
-        yield from ((f"memory: {key} of {kind!r}", part[key], rows) for key in ("overall", "recall", "psnr", "gate_db"))
+    for kind, part in parts_of(results.get("memory", {"kinds": {}})):
+        yield from ((f"memory: {key} of {kind!r}", part[key], rows) for key in BY_ROW)
+        pairs = [name for one in part["differences"] for name in (one["a"], one["b"])]
+        yield f"memory: differences of {kind!r}", pairs, rows
     yield "needle", results.get("needle", {"found": ()})["found"], rows
     yield "probes", results.get("probes", {"models": ()})["models"], arms
 
@@ -211,8 +208,9 @@ def _lengths(results: Mapping[str, Any]) -> Iterator[tuple[str, set[int]]]:
         lines = [segments["edges"][1:], *(segments[key] for key in ("real", "low", "high"))]
         lines += [line for arm in segments["arms"].values() for key, line in arm.items() if key != "slope"]
         yield f"segments of {name!r}", {len(line) for line in lines}
-    for kind, part in results.get("memory", {"kinds": {}})["kinds"].items():
-        lines = [*part["recall"].values(), *part["psnr"].values()]
+    for kind, part in parts_of(results.get("memory", {"kinds": {}})):
+        lines = [line for key in CURVES for line in part[key].values()]
+        lines += [one["gaps"] for one in part["recall_gain"].values()]
         yield f"memory of {kind!r}", {len(part["gaps"]), *map(len, lines)}
     if needle := results.get("needle"):
         yield "needle", {len(needle["haystacks"]), *map(len, needle["found"].values())}

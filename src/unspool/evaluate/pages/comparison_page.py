@@ -8,13 +8,16 @@ from typing import Any
 
 from unspool.evaluate.pages import comparison_plots as plots
 from unspool.evaluate.pages import comparison_tables as tables
+from unspool.evaluate.pages import memory_plots, memory_tables
 from unspool.evaluate.pages.parts import count, data, document, facts, picture, player, table
 from unspool.evaluate.pages.plots import DARK, LIGHT, Theme
 from unspool.evaluate.pages.standing import HOLM, Standing, contenders, pairs, sentences, standings
 
 
-def comparison_page(results: Mapping[str, Any], players: Mapping[str, bytes], sheet: bytes) -> str:
-    """results: checked. players: label -> content of an mp4. sheet: PNG."""
+def comparison_page(
+    results: Mapping[str, Any], players: Mapping[str, bytes], sheet: bytes, walks: bytes | None = None
+) -> str:
+    """results: checked. players: label -> content of an mp4. sheet, walks: PNG."""
     judged = pairs(results)
     found = standings(results, judged)
     first, *more = (f"{escape(text)}</p>" for text in sentences(results, found))
@@ -28,7 +31,7 @@ def comparison_page(results: Mapping[str, Any], players: Mapping[str, bytes], sh
         "Against the horizon": _horizon(results),
         "Published distances": _published(results),
         "Foretold": _foretold(results),
-        "Memory": _memory(results),
+        "Memory": _memory(results, walks),
         "Read off the state": _probes(results),
         "What the measures see": _under(LADDER, tables.ladder(results["measures"])),
         "Skipped": tables.not_there(results),
@@ -122,16 +125,21 @@ def _published(results: Mapping[str, Any]) -> str:
     return _under(PUBLISHED, tables.published(results)) if any("arms" in row for row in there.values()) else ""
 
 
-def _memory(results: Mapping[str, Any]) -> str:
+def _memory(results: Mapping[str, Any], walks: bytes | None) -> str:
     memory = results.get("memory")
     if not memory:
         return ""
-    walks = f"{count(memory['scenes'], 'walk')} of each kind, each after {count(memory['context'], 'true frame')}. "
-    html = f"<p>{walks}{RECALL}</p>" + _drawn(results, plots.draw_memory, "Recall and PSNR against the frames out of sight")
-    for kind, part in memory["kinds"].items():
-        html += f"<h3>{escape(KINDS.get(kind, kind))}</h3>{tables.recall(part, memory['window'])}"
+    html = f"<p>{count(memory['scenes'], 'walk')} of each kind. {RECALL}</p>{memory_tables.overview(memory)}"
+    if walks:
+        html += f'<p>{SAME}</p><div class="wide sheet"><img src="{data(walks, "image/png")}" alt="Walks by model"></div>'
+    if len(memory["windows"]) > 1:
+        html += _drawn(results, memory_plots.draw_windows, "Recall, PSNR and SSIM against the windows of context")
+    html += _drawn(results, memory_plots.draw_gaps, "Recall, PSNR and SSIM against the frames out of sight")
+    for kind, part in memory_tables.parts_of(memory):
+        behind = f"behind {count(part['context'], 'true frame')} ({count(part['windows'], 'window')}), {part['frames']} made"
+        html += f"<h3>{escape(KINDS.get(kind, kind))}, {behind}</h3>{memory_tables.recall(part, memory['window'])}"
     if needle := results.get("needle"):
-        html += f"<h3>A sign in the way</h3><p>{NEEDLE}</p>{tables.needle(needle)}"
+        html += f"<h3>A sign in the way</h3><p>{NEEDLE}</p>{memory_tables.needle(needle)}"
     are = [[name, row["is"]] for name, row in memory["rows"].items()]
     return html + table(["row", "what it is"], are, "prose")
 
@@ -141,7 +149,7 @@ def _probes(results: Mapping[str, Any]) -> str:
     if not probes:
         return ""
     walks = f"{count(probes['walks'], 'walk')} of {count(probes['frames'], 'frame')} through {probes['layouts']} plans. "
-    return f"<p>{walks}{PROBES}</p>{tables.probes(probes)}"
+    return f"<p>{walks}{PROBES}</p>{memory_tables.probes(probes)}"
 
 
 FACTS = {"made": "Run", "data": "Data", "protocol": "Protocol"}
@@ -160,10 +168,17 @@ PUBLISHED = """With networks whose weights were given by path. Such distances de
 says; the first future of each context is compared with the other real videos of this page."""
 FORETOLD = """The error of single steps on real video, summed without any rollout, beside what rollouts show. The order of the
 arms can be compared, the heights cannot. Intervals (95 %) are by a bootstrap over contexts, too narrow where these are few."""
-KINDS = {"retrieval": "Retrieval: there, back, and there again", "reasoning": "Reasoning: on by new ways"}
-RECALL = """Then a model goes on as it is told to act. Only pixels count that show again what was out of sight. Recall 1 is the
-truth as the model's own codec shows it, 0 the same weights with a few newest frames; it is told where these two are 2 dB or
-more apart, surely above 0. No plan was in training."""
+KINDS = {
+    "retrieval": "Retrieval: there, back, and there again", "reasoning": "Reasoning: on by new ways",
+    "turn": "Turn: all the way round in place",
+}  # fmt: skip
+RECALL = """Behind true frames a model goes on as it is told to act, in plans that were not in training. Only pixels count that
+show again what was out of sight, in the overview for a window of frames or more, which the twin cannot see. Recall is told
+where 0 and 1 are 2 dB or more apart and the model's own memory gains as much, surely above 0; recall gain where its ends are.
+PSNR and SSIM are of the same pixels. Differences between models are told apart after Holm's correction, together with all other
+lines of the pair, and only where one at least remembers enough."""
+SAME = """The first walk of its kind: over each frame what the context showed from the nearest place, then the truth, then what
+each model and its twin make of it."""
 NEEDLE = """A sign is seen, then it is out of sight, then it is looked at again. Found: what the model shows is nearer to that
 sign than to each of the others that could hang there."""
 PROBES = """R² of linear regressions on a model's state, judged on plans that they were not fitted on: 1 is exact, 0 is no

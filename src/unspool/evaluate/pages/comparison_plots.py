@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from unspool.evaluate.pages.comparison_tables import span
 from unspool.evaluate.pages.plots import FUTURES, Theme, canvas, dress, png
 from unspool.evaluate.pages.standing import contenders
 
@@ -40,9 +39,9 @@ def draw_segments(results: Mapping[str, Any], theme: Theme) -> bytes:
         reach = _band(left, seconds, metric, theme)
         controls = []
         for arm, lines in metric["arms"].items():
-            mean, low, high = (_array(lines[key]) for key in ("mean", "low", "high"))
+            mean, low, high = (array(lines[key]) for key in ("mean", "low", "high"))
             left.plot(centres, mean, marker="o", ms=3.5, **looks[arm])
-            right.plot(centres, 100 * _array(lines["outside"]), marker="o", ms=3, clip_on=False, **looks[arm])
+            right.plot(centres, 100 * array(lines["outside"]), marker="o", ms=3, clip_on=False, **looks[arm])
             if arm in contenders(results):
                 left.fill_between(centres, low, high, color=looks[arm]["color"], alpha=0.15, lw=0)
                 reach += [mean, high]
@@ -50,12 +49,12 @@ def draw_segments(results: Mapping[str, Any], theme: Theme) -> bytes:
                 controls.append(mean)
         dress(left, _title(results, name), metric["unit"], theme)
         dress(right, "Outside the band", "% of videos", theme)
-        _fit(left, reach, controls, theme)
+        fit(left, reach, controls, theme)
         right.set_ylim(0, 100)
         left.set_xlim(0, seconds[-1])
     for ax in rows[-1]:
         ax.set_xlabel("seconds", color=theme.faint)
-    _legend(figure, looks, theme, band=True)
+    legend(figure, looks, theme, band=True)
     return png(figure)
 
 
@@ -67,7 +66,7 @@ def draw_horizon(results: Mapping[str, Any], theme: Theme) -> bytes:
     for ax, (name, arms) in zip(panels, horizon.items(), strict=False):
         frames = results["horizon_frames"][name]
         for arm, line in arms.items():
-            ax.plot(frames, _array(line), marker="o" if len(frames) < 40 else "", ms=3, **looks[arm])
+            ax.plot(frames, array(line), marker="o" if len(frames) < 40 else "", ms=3, **looks[arm])
         # The table's unit of a ratio is not that of the curve, which is no ratio.
         unit = next((m["unit"] for m in results["measures"] if m["name"] == name and m["better"] != "real"), "")
         dress(ax, _title(results, name), unit, theme)
@@ -76,7 +75,7 @@ def draw_horizon(results: Mapping[str, Any], theme: Theme) -> bytes:
         ax.set_visible(False)
     for ax in panels[max(0, len(horizon) - 2) : len(horizon)]:
         ax.set_xlabel("frame", color=theme.faint)
-    _legend(figure, {arm: look for arm, look in looks.items() if any(arm in arms for arms in horizon.values())}, theme)
+    legend(figure, {arm: look for arm, look in looks.items() if any(arm in arms for arms in horizon.values())}, theme)
     return png(figure)
 
 
@@ -88,70 +87,26 @@ def draw_foretold(results: Mapping[str, Any], theme: Theme) -> bytes:
         figure.subplots(1, 2), (("predicted", "Foretold"), ("measured", "Measured in rollouts")), strict=True
     ):
         for arm, found in results["foretold"].items():
-            line = _array(found[key])
+            line = array(found[key])
             at = (np.arange(len(line)) + 0.5) * frames / max(len(line), 1)
             ax.plot(at, line, marker="o" if len(line) < 40 else "", ms=3, **looks[arm])
         dress(ax, title, "error", theme)
         ax.set_xlabel("frame", color=theme.faint)
         ax.set_xlim(0, frames)
         ax.set_ylim(bottom=0)
-    _legend(figure, {arm: look for arm, look in looks.items() if arm in results["foretold"]}, theme)
+    legend(figure, {arm: look for arm, look in looks.items() if arm in results["foretold"]}, theme)
     return png(figure)
-
-
-def draw_memory(results: Mapping[str, Any], theme: Theme) -> bytes:
-    """A row per kind of walks: recall, and PSNR of what comes back, against how long it was out of sight."""
-    memory = results["memory"]
-    looks = _memory_styles(results, theme)
-    figure = canvas(0.9 + 2.5 * len(memory["kinds"]), theme)
-    rows = figure.subplots(len(memory["kinds"]), 2, squeeze=False)
-    for panels, (kind, part) in zip(rows, memory["kinds"].items(), strict=True):
-        for ax, (key, title, unit) in zip(panels, (("recall", "recall", ""), ("psnr", "PSNR", "dB")), strict=True):
-            needed: list[np.ndarray] = [np.array([0.0, 1.0])] if key == "recall" else []
-            others: list[np.ndarray] = []
-            for i, (name, points) in enumerate(part[key].items()):
-                of = memory["rows"][name]["kind"]
-                if of in (("twin", "codec") if key == "recall" else ("control",)):  # 0 and 1; exact, and so at the cap
-                    continue
-                value, low, high = (_array([_at(point, end) for point in points]) for end in ("value", "low", "high"))
-                reach = np.nan_to_num(np.stack([value - low, high - value]).clip(0))
-                places = np.arange(len(points)) + 0.04 * (i - (len(part[key]) - 1) / 2)
-                ax.errorbar(places, value, yerr=reach, marker="o", ms=4, elinewidth=1, **looks[name])
-                (others if of == "control" else needed).append(value)
-            dress(ax, f"{kind.capitalize()}: {title}", unit, theme)
-            ax.set_xticks(range(len(part["gaps"])), [span(gap) for gap in part["gaps"]])
-            _fit(ax, needed, others, theme)
-            if key == "recall":
-                for level in (0, 1):
-                    ax.axhline(level, color=theme.band, lw=1, zorder=0)
-    for ax in rows[-1]:
-        ax.set_xlabel("frames out of sight", color=theme.faint)
-    _legend(figure, looks, theme)
-    return png(figure)
-
-
-def _memory_styles(results: Mapping[str, Any], theme: Theme) -> dict[str, dict[str, Any]]:
-    """row -> its look: models as everywhere, their twins and codecs in their colours, controls grey."""
-    models, looks, lines = styles(results, theme), {}, {"twin": "--", "codec": ":"}
-    dashes = iter(DASHES * len(results["memory"]["rows"]))
-    for name, row in results["memory"]["rows"].items():
-        if row["of"] is None:
-            looks[name] = {"color": theme.faint, "lw": 1.2, "linestyle": next(dashes)}
-        else:
-            line = {"linestyle": lines[row["kind"]], "lw": 1.2} if row["kind"] in lines else {}
-            looks[name] = {**models[row["of"]], **line}
-    return looks
 
 
 def _band(ax: Any, seconds: np.ndarray, metric: Mapping[str, Any], theme: Theme) -> list[np.ndarray]:
     """Draw the band of real video; what the panel must show of it."""
-    low, high, real = (_array([*metric[key], *metric[key][-1:]]) for key in ("low", "high", "real"))
+    low, high, real = (array([*metric[key], *metric[key][-1:]]) for key in ("low", "high", "real"))
     ax.fill_between(seconds, np.nan_to_num(low), high, step="post", color=theme.band, lw=0)
     ax.step(seconds, real, where="post", color=theme.ink, lw=0.8, alpha=0.6)
     return [low, high, real]
 
 
-def _fit(ax: Any, needed: Sequence[np.ndarray], controls: Sequence[np.ndarray], theme: Theme) -> None:
+def fit(ax: Any, needed: Sequence[np.ndarray], controls: Sequence[np.ndarray], theme: Theme) -> None:
     """Show what is needed, and the controls unless they would squeeze it flat; say where one leaves the panel."""
     low, high = _ends(needed)
     least, most = _ends([*needed, *controls])
@@ -170,7 +125,7 @@ def _ends(lines: Sequence[np.ndarray]) -> tuple[float, float]:
     return (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
 
 
-def _legend(figure: Any, looks: Styles, theme: Theme, *, band: bool = False) -> None:
+def legend(figure: Any, looks: Styles, theme: Theme, *, band: bool = False) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -189,10 +144,5 @@ def _title(results: Mapping[str, Any], name: str) -> str:
     return (title[:1].upper() + title[1:]).replace("$", r"\$")
 
 
-def _at(point: float | Mapping[str, Any] | None, end: str) -> float | None:
-    """One end of a figure with an interval, or of a bare figure; None where it was skipped."""
-    return point.get(end) if isinstance(point, Mapping) else point
-
-
-def _array(line: Sequence[float | None]) -> np.ndarray:
+def array(line: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in line], float)

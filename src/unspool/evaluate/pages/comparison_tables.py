@@ -183,56 +183,6 @@ def published(results: Mapping[str, Any]) -> str:
     return table(["", *names, "weights, and how many videos"], lines)
 
 
-def recall(part: Mapping[str, Any], window: float) -> str:
-    """Of one kind of walks: PSNR, recall and recall by gap; above, what there is to remember; beneath, what is not told."""
-    gaps = [span(gap) for gap in part["gaps"]]
-    lines: list[list[str]] = []
-    untold: dict[tuple[str, str], list[str]] = {}
-    for name, cells in part["recall"].items():
-        overall = part["overall"].get(name, {})
-        lines.append([name, *(interval(cell) for cell in (overall.get("psnr"), overall.get("recall"), *cells))])
-        for gap, cell in zip(gaps, cells, strict=True):
-            if cell and "skipped" in cell:
-                untold.setdefault((gap, cell["skipped"]), []).append(name)
-    head = ["out of sight for frames", f"PSNR in dB, {window:g} or more", f"recall, {window:g} or more", *gaps]
-    why = (f"Not told of {gap} frames ({', '.join(who)}): {reason}" for (gap, reason), who in untold.items())
-    worth = ", ".join(f"{name} {cell.get('skipped') or interval(cell) + ' dB'}" for name, cell in part["gate_db"].items())
-    first, *rest = (f"<p class=faint>{escape(words)}</p>" for words in (f"1 lies above 0 by: {worth}.", *why))
-    return first + table(head, lines) + "".join(rest)
-
-
-def needle(found: Mapping[str, Any]) -> str:
-    """The share of signs that each row finds again, by haystack."""
-    head = [f"of {found['needles']} signs, found after", *(f"{haystack} frames" for haystack in found["haystacks"])]
-    chance = ["by chance", *(figures(found["chance"]) * len(found["haystacks"]))]
-    return table(head, [*([name, *map(interval, cells)] for name, cells in found["found"].items()), chance])
-
-
-READ = {
-    "found": "{}", "scrambled": "{}, its weights in random order", "shuffled": "{}, targets dealt to other walks",
-    "random": "random numbers for a state",
-}  # fmt: skip
-
-
-def probes(found: Mapping[str, Any]) -> str:
-    """What is read off each model's state, with three controls beneath it."""
-    lines = []
-    for name, rows in found["models"].items():
-        if "skipped" in rows:
-            lines.append([name, rows["skipped"], *[""] * (len(found["targets"]) - 1)])
-            continue
-        lines += [[words.format(name), *map(interval, rows[row])] for row, words in READ.items() if row in rows]
-    return table(["R²", *found["targets"]], lines)
-
-
-def span(gap: Sequence[float | None]) -> str:
-    """
-    >>> span([16, 32]), span([128, None])
-    ('16–32', '128 or more')
-    """
-    return f"{gap[0]:g} or more" if gap[1] is None else f"{gap[0]:g}–{gap[1]:g}"
-
-
 def interval(cell: Mapping[str, Any] | None) -> str:
     """A figure and its limits; "–" where there is none."""
     value, low, high = figures(*((cell or {}).get(end) for end in ("value", "low", "high")))

@@ -67,6 +67,21 @@ def tiles(rows: Mapping[str, np.ndarray], at: Sequence[int], context: np.ndarray
     return sheet
 
 
+def stacked(pictures: Mapping[str, Image.Image]) -> Image.Image:
+    """Sheets under each other, each under its name."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    line = 30
+    width = max(picture.width for picture in pictures.values())
+    sheet = Image.new("RGB", (width, sum(line + picture.height for picture in pictures.values())), GROUND)
+    draw, y = ImageDraw.Draw(sheet), 0
+    for name, picture in pictures.items():
+        draw.text((10, y + line / 2), name, INK, ImageFont.load_default(16), anchor="lm")
+        sheet.paste(picture, (0, y + line))
+        y += line + picture.height
+    return sheet
+
+
 def gallery(rows: Mapping[str, np.ndarray]) -> Image.Image:
     """Rows of a few frames each, uint8 (n, H, W, 3), under their names."""
     from PIL import Image, ImageDraw, ImageFont
