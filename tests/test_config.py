@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import math
 from fractions import Fraction
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from unspool import config, hub, recipes
 from unspool.errors import UserError
+from unspool.explain import check, check_rollout, explain_dict
 from unspool.grid import Shifted
 from unspool.model.guidance import Guided
 from unspool.rollout import begin, stream
@@ -98,13 +101,49 @@ def test_each_option_of_the_rollout_makes_another_video(recipe):
         ("progressive", {"steps": 20}, r"nearest lags are 1/10 and 3/20"),
         ("progressive", {"rollout.steps": 12}, r"nearest lags are 1/12 and 1/6"),
         ("progressive", {"chunks": 5000, "steps": 5000}, "under way at once"),
-        ("fifo", {"chunk": 1, "chunks": 1, "partitions": 1, "rollout.steps": 3}, "nearest lags"),
+        ("progressive", {"rollout.steps": 12}, r"with lag 1/8 the nearest numbers of steps are 8 and 16"),
+        ("fifo", {"chunk": 1, "chunks": 1, "partitions": 1, "rollout.steps": 3}, "nearest lags are 1/3 and 2/3"),
+        ("fifo", {"rollout.steps": 16}, "nearest lag is 1/16, with lag 1/36 the nearest number of steps is 36"),
+        ("fifo", {"together": 5}, "set together to 4 or 6"), ("progressive", {"kept": 20}, r"set kept to 0 \.\. 8"),
+        ("progressive", {"rollout.lag": 1e-9}, "1e-09 .* nearest lag is 1/16"),
+        ("acdit", {"reweigh": 0.5}, "context_noise above 0"),
+        ("progressive", {"rollout.shift": 1e30}, "less than or equal to 100"),
+        ("chunk-by-chunk", {"shift": 1e-30}, "greater than or equal to 0.01"),
         ("progressive", {"patch": 12}, "multiple of 8"), ("acdit", {"components": 500}, "choose fewer"),
     ],
 )  # fmt: skip
 def test_plans_that_cannot_be_are_refused_with_what_can(recipe, given, says):
     with pytest.raises(UserError, match=says):
         config.resolve(recipe, {"size": "nano", **given}).build().schedule.plan()
+
+
+def test_chunks_that_a_window_cannot_hold_are_refused():
+    with pytest.raises(UserError, match=r"window of 8 frames .* set window to 16 or more, or chunk to 8 or fewer"):
+        check(config.build("chunk-by-chunk", {"size": "nano", "chunk": 16, "window": 8, "frames": 40}))
+
+
+def test_the_shift_of_a_rollout_follows_its_flight_and_scales():
+    """It goes with the frames under way, however these are chosen; what is said in use replaces the recipe's own factor."""
+    system = config.build("progressive", {"size": "nano", "resolution": 32, "shift": 2.0})
+    tokens = 4 * 4
+    for options, frames in ({}, 16), ({"chunks": 4, "lag": "1/4"}, 8), ({"lag": 1}, 2), ({"lag": 0}, 16):
+        for shift in (None, 3.0):
+            told = options | ({} if shift is None else {"shift": shift})
+            chosen = config.rollout_options(told).apply(system).schedule
+            want = dataclasses.replace(chosen, grid=Shifted((shift or 2.0) * math.sqrt(tokens * frames / 1024)))
+            assert torch.equal(chosen.plan().loop, want.plan().loop)
+    plain = config.rollout_options({"shift": 3.0}).apply(config.build("acdit", {"size": "nano"})).schedule
+    assert plain.grid == Shifted(3.0), "where a recipe counts no tokens"
+
+
+def test_a_queue_that_leaves_by_threes_costs_what_progressive_costs():
+    """The token-forwards of a frame: three times as many as FIFO-Diffusion has it, as many where three frames share a level."""
+    asked = {"progressive": ("progressive", {}), "fifo": ("fifo", {}), "equal": ("fifo", {"together": 3})}
+    built = {name: config.build(recipe, {"size": "nano", **given}) for name, (recipe, given) in asked.items()}
+    told = {name: explain_dict(system, measure=False)["evaluations"] for name, system in built.items()}
+    forwards = {name: figures["token_forwards_per_frame"] for name, figures in told.items()}
+    assert forwards == {"progressive": 1152, "fifo": 3456, "equal": 1152}
+    assert (told["fifo"]["frames_per_call"], told["fifo"]["frames_computed"]) == (36, 54)
 
 
 def test_progressive_recipes_share_their_weights():
@@ -127,6 +166,19 @@ def test_a_base_model_rolls_out_by_other_recipes(recipe, tmp_path):
     assert all(name == own and torch.equal(a, b) for (name, a), (own, b) in pairs)
     plan = other.schedule.plan()
     assert (plan.chunk, plan.redo + plan.frames) == {"progressive": (3, 6), "fifo": (1, 18)}.get(recipe, (3, 9))
+
+
+@pytest.mark.parametrize(
+    ("trained", "used", "told"),
+    [("progressive-free", "progressive", True), ("progressive", "progressive-free", False), ("progressive", "fifo", True)],
+)
+def test_another_recipe_over_the_weights_does_not_change_what_they_learned(trained, used, told, tmp_path):
+    """Rolled out progressively, a model of full sequences meets what it never saw, whatever the recipe says of itself."""
+    given = {"size": "nano", "resolution": 32, "chunk": 2, "chunks": 2, "steps": 4}
+    hub.save_pretrained(config.build(trained, given), tmp_path, {"recipe": trained, "arguments": given})
+    other = hub.from_pretrained(tmp_path, recipe=used)
+    assert type(other.objective) is type(config.build(trained, given).objective)
+    assert any(line.startswith("as it") for line in check_rollout(other)) is told
 
 
 @pytest.mark.parametrize(

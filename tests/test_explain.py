@@ -179,8 +179,9 @@ def test_every_recipe_is_explained(recipe: str) -> None:
     whole = config.build(recipe, TINY)
     text = explain(whole, recipe, measure=False)
     assert text.startswith(recipe)
-    assert ("nothing carries the past" in text) == (recipe == "fifo"), "its queue begins as noise"
-    assert text.count("Warning") == (recipe == "fifo")
+    assert "nothing carries the past" not in text, "what stays in flight does"
+    assert ("begins full of it" in text) == (recipe == "fifo")
+    assert text.count("Warning") == text.count("as it begins and goes on") == (recipe in ("fifo", "progressive-free"))
     assert max(map(len, text.splitlines())) <= 150
     for word in ("Levels", "token-forwards", "state", "training"):
         assert word in text

@@ -28,7 +28,7 @@ def distance_to_uniform(u: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_independent_law(shift: float) -> None:
-    level = Independent(shift=shift)(KEYS, 6)
+    level = Independent(grid=Shifted(shift))(KEYS, 6)
     assert level.shape == (4000, 6) and ((level > 0) & (level < 1)).all()
     assert distance_to_uniform(level / (shift - (shift - 1) * level)) < 1.95
     between = torch.corrcoef(level.T) - torch.eye(6)
@@ -61,8 +61,8 @@ def test_together_law() -> None:
 
 
 LAWS = [
-    Independent(2, 3.0, 0.2), Together(), Together(2, 0.3), Ramp(2, start=0.3, finish=0.3), Ramp(start=0.5, ahead=True),
-    NonDecreasing(2, 20), NonDecreasing(1, 7, pivot=False, grid=Shifted(3.0)),
+    Independent(2, Shifted(3.0), 0.2), Together(), Together(2, 0.3), Ramp(2, start=0.3, finish=0.3, brief=0.2),
+    Ramp(start=0.5, ahead=True), NonDecreasing(2, 20), NonDecreasing(1, 7, pivot=False, grid=Shifted(3.0)),
 ]  # fmt: skip
 
 
@@ -189,6 +189,60 @@ def test_a_pivot_shows_every_frame_both_ends() -> None:
 
 
 def test_no_level_lies_below_the_least() -> None:
-    level = Independent(shift=3.0, least=0.2)(torch.arange(5000), 1)
+    level = Independent(grid=Shifted(3.0), least=0.2)(torch.arange(5000), 1)
     assert level.min() >= 0.2 and level.min() < 0.21 and level.max() > 0.99
-    assert torch.allclose(level, 0.2 + 0.8 * Independent(shift=3.0)(torch.arange(5000), 1))
+    assert torch.allclose(level, 0.2 + 0.8 * Independent(grid=Shifted(3.0))(torch.arange(5000), 1))
+
+
+# -- what a law is known to draw ------------------------------------------------------------------------------------------
+
+RAMPS = [
+    Ramp(2, 0, 0.0, 0.3, 0.3, grid=Shifted(0.5)), Ramp(2, 0, 0.0, brief=0.5), Ramp(1, 0, 0.0, 0.5, ahead=True), Ramp(2, 0, 0.0),
+    Ramp(3, 0, 0.0, 0.2, 0.2, brief=0.3, grid=Shifted(4.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("law", RAMPS)
+def test_a_ramp_draws_what_it_draws_and_nothing_else(law: Ramp) -> None:
+    """Every window drawn is known; of those of all ramps of this size, one is known exactly if something like it is drawn."""
+    drawn = law.windows(KEYS, 6 * law.chunk)
+    own = [row[here] for row, here in zip(drawn.level, drawn.present, strict=True)]
+    assert all(law.draws(row, 6 * law.chunk) for row in own[:200])
+    sizes = {len(row) for row in own}
+    alike = {size: torch.stack([row for row in own if len(row) == size]) for size in sizes}
+    every = Ramp(law.chunk, 0, 0.0, 0.3, 0.3, grid=law.grid, brief=0.3).windows(KEYS[:200] + 9000, 6 * law.chunk)
+    for row, here in zip(every.level, every.present, strict=True):
+        near = float((alike[len(row[here])] - row[here]).abs().amax(1).min()) if len(row[here]) in alike else 1.0
+        assert near < 0.02 if law.draws(row[here], 6 * law.chunk) else near > 0.002
+    torn = own[0].clone()
+    torn[-1] += 0.01
+    assert not law.draws(torn, 6 * law.chunk) and not law.draws(own[0].flip(0) * 0.9 + 0.05, 6 * law.chunk)
+
+
+@pytest.mark.parametrize(
+    ("law", "yes", "no"),
+    [
+        (Together(), [[0.3, 0.3]], [[0.0, 0.3], [0.3, 0.4]]),
+        (Together(1, 0.1), [[0.3, 0.3], [0.0, 0.3], [0.0, 0.0]], [[0.3, 0.4]]),
+        (Together(2, 0.1), [[0.0, 0.0, 0.3, 0.3]], [[0.0, 0.3, 0.3, 0.3]]),
+        (Independent(2), [[0.3, 0.3, 0.1, 0.1]], [[0.3, 0.3, 0.0, 0.0], [0.3, 0.2, 0.1, 0.1]]),
+        (Independent(1, clean=0.1, least=0.2), [[0.0, 0.3]], [[0.1, 0.3]]),
+        (NonDecreasing(1), [[0.1, 0.1, 1.0], [0.4]], [[0.2, 0.1], [0.0, 0.1]]),
+        (NonDecreasing(2), [[0.1, 0.1, 0.3, 0.3]], [[0.1, 0.2, 0.3, 0.3]]),
+    ],
+)
+def test_what_other_laws_draw(law, yes, no) -> None:
+    assert [law.draws(torch.tensor(row), 4) for row in yes] == [True] * len(yes)
+    assert [law.draws(torch.tensor(row), 4) for row in no] == [False] * len(no)
+    assert all(law.draws(row, 6) for row in law(KEYS[:100], 6))
+
+
+def test_windows_of_short_videos() -> None:
+    """Every number of chunks, at every stage, that neither reaches back to the first nor on to the last."""
+    drawn = Ramp(2, 3, 0.0, brief=1.0).windows(KEYS, 8)
+    got = Counter(rounded(row[here]) for row, here in zip(drawn.level, drawn.present, strict=True))
+    want = {
+        rounded(torch.tensor([(k + late + 1 - s / 3) / 4 for k in range(held) for _ in range(2)]))
+        for late in range(3) for held in range(1, 4 - late) for s in range(3)
+    }  # fmt: skip
+    assert got.keys() == want and drawn.opening.all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.errors import UserError
-from unspool.grid import Shifted, cosine, linear, ratio
+from unspool.grid import ByTokens, Shifted, cosine, linear, ratio
 from unspool.schedule import Plan, Staircase
 
 
@@ -241,15 +243,44 @@ def test_the_impossible_is_refused_with_its_fix(case: Staircase, says: str) -> N
     assert "\n" not in str(error.value)
 
 
-@given(steps=st.integers(1, 60), lag=st.floats(0, 1))
-def test_a_refused_lag_names_lags_that_work(steps: int, lag: float) -> None:
+def named(error: UserError, what: str) -> list[Fraction]:
+    """The numbers that a refusal offers behind `what`."""
+    part = re.search(rf"nearest {what} (?:is|are) ([\d/]+)(?: and ([\d/]+))?", str(error))
+    return [Fraction(word) for word in part.groups() if word] if part else []
+
+
+@given(steps=st.integers(1, 60), lag=st.floats(0, 1) | st.fractions(0, 1, max_denominator=40), chunks=st.none() | st.just(2))
+def test_a_refused_lag_names_lags_and_steps_that_work(steps: int, lag: float | Fraction, chunks: int | None) -> None:
     try:
-        Staircase(steps, lag=lag, chunks=2).plan()
+        Staircase(steps, lag=lag or 1, chunks=chunks).plan()
     except UserError as error:
-        near = [Fraction(word) for word in str(error).split("nearest lags are ")[1].split(" and ")]
-        assert min(near) < lag < max(near)
+        near, others = named(error, "lags?"), named(error, "numbers? of steps")
+        assert max(near) > lag > (min(near) if len(near) == 2 else 0) and (chunks is not None or 0 not in near)
         for other in near:
-            Staircase(steps, lag=other, chunks=2).plan()
+            Staircase(steps, lag=other, chunks=chunks).plan()
+        assert others or not isinstance(lag, Fraction)
+        for count in others:
+            assert abs(count - steps) <= Fraction(lag).limit_denominator(10_000).denominator
+            Staircase(int(count), lag=lag, chunks=chunks).plan()
+
+
+@pytest.mark.parametrize("lag", [1e-9, 1e-299, 1e-5, Fraction(1, 10**7), 0.33333])
+def test_a_lag_is_not_rounded_to_another(lag: float | Fraction) -> None:
+    """1e-9 is not lag 0, and 0.33333 not 1/3: what is asked for is what is told, with what would do."""
+    with pytest.raises(UserError, match=r"lag \* steps must be a whole number.* nearest lag") as error:
+        Staircase(12, lag=lag, chunks=4).plan()
+    assert "numbers of steps" not in str(error.value), "no number of steps would do"
+    assert Staircase(12, lag=1 / 3).plan().frames == 3
+
+
+@given(tokens=st.integers(1, 400), chunks=st.integers(1, 9), redo=st.integers(0, 3), factor=st.floats(0.1, 8))
+def test_a_shift_by_tokens_follows_the_flight(tokens: int, chunks: int, redo: int, factor: float) -> None:
+    """The same levels as with the shift that this very flight asks for, its overlap counted; more frames, more noise."""
+    case = Staircase(8, 2, 0, chunks, ByTokens(factor, tokens, 100), redo)
+    alike = dataclasses.replace(case, grid=Shifted(factor * ratio(tokens * (redo + 2 * chunks), 100)))
+    assert torch.equal(case.plan().loop, alike.plan().loop)
+    longer = dataclasses.replace(case, chunks=chunks + 1).plan().loop
+    assert (longer[1:-1, 0] > case.plan().loop[1:-1, 0]).all()
 
 
 @pytest.mark.parametrize("grid", [linear, cosine, Shifted(1.0)])

@@ -18,7 +18,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_type_hints
@@ -27,14 +27,17 @@ import pydantic
 
 from unspool import recipes, store
 from unspool.errors import UserError
-from unspool.grid import Shifted
+from unspool.grid import ByTokens, Shifted
+from unspool.model import VideoTransformer
 from unspool.model.guidance import Guided
 from unspool.model.prompted import Prompted
 from unspool.model.video import VideoModel
+from unspool.model.wrapper import innermost, seen_at_once
+from unspool.schedule import MOST_FLIGHT, Staircase
 from unspool.solver import Solver, euler, midpoint
 from unspool.system import System
 from unspool.train.options import TrainOptions
-from unspool.types import Count, Positive
+from unspool.types import Count, Positive, Shift
 
 SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint}
 
@@ -44,7 +47,9 @@ class RolloutOptions:
     """How a model is rolled out; None leaves it as its recipe has it. See `Staircase`.
 
     lag: of a chunk behind the one before, 1 is one after the other, 1/4 four under way, 0 all together. steps: of a descent
-    from noise to clean. chunks: under way at once. solver: of the descent. shift: above 1, more of the descent is near noise.
+    from noise to clean. chunks: under way at once, by default what the lag asks for and the model can see. solver: of the
+    descent. shift: above 1, more of the descent is near noise, times what the tokens in flight ask for where the recipe counts
+    them. drain: the last frame is the end, nothing enters behind it; false: cut off an endless rollout.
     guidance: by history: above 1, further from what the model would make without its past, at twice the evaluations.
     prompt_guidance: above 1, further from what the model would make without a prompt, at twice the evaluations.
     """
@@ -53,19 +58,34 @@ class RolloutOptions:
     steps: Count | None = None
     chunks: Count | None = None
     solver: Literal["euler", "midpoint"] | None = None
-    shift: Positive | None = None
+    shift: Shift | None = None
+    drain: bool | None = None
     guidance: Positive | None = None
     prompt_guidance: Positive | None = None
 
     def apply(self, system: System) -> System:
         """The system with this schedule, solver and guidance. Raises UserError when no rollout could ever follow the schedule,
         for guidance of a model whose past cannot be hidden, and for prompt guidance of one that hears no prompt."""
-        levels: dict[str, Any] = {"lag": self.lag, "steps": self.steps, "chunks": self.chunks}
-        levels["grid"] = None if self.shift is None else Shifted(self.shift)
-        schedule = dataclasses.replace(system.schedule, **{name: v for name, v in levels.items() if v is not None})
-        schedule.plan()
         solver = SOLVERS[self.solver] if self.solver else system.solver
-        return dataclasses.replace(system, model=self._guided(system), schedule=schedule, solver=solver)
+        drain = system.drain if self.drain is None else self.drain
+        return replace(
+            system, model=self._guided(system), schedule=self._schedule(system), solver=solver, drain=drain
+        )
+
+    def _schedule(self, system: System) -> Staircase:
+        """The system's own with what these options say of it. Where they say a lag and no number of chunks, there are as many
+        as the lag asks for; lag 0, and a model that sees its whole window at once, has no more of them than by itself."""
+        own = system.schedule
+        levels: dict[str, Any] = {"lag": self.lag, "steps": self.steps, "chunks": self.chunks}
+        if self.shift is not None:
+            levels["grid"] = replace(own.grid, factor=self.shift) if isinstance(own.grid, ByTokens) else Shifted(self.shift)
+        chosen = replace(own, **{name: value for name, value in levels.items() if value is not None})
+        if chosen.chunks is None and self.lag is not None:
+            usual = own.plan().frames // own.chunk
+            if chosen.stride == 0 or (_bounded(system) and -(-chosen.steps // chosen.stride) > usual):
+                chosen = replace(chosen, chunks=usual)
+        chosen.plan()
+        return chosen
 
     def _guided(self, system: System) -> VideoModel:
         """The model under the guidance of these options, and where they say none, under that which it has."""
@@ -79,6 +99,13 @@ class RolloutOptions:
         if history is not None:
             model = Guided(model, system.blend, history)
         return model if prompt is None else Prompted(model, prompt)
+
+
+def _bounded(system: System) -> bool:
+    """Whether the model looks both ways through all that is in flight, so that no more fits than it was made for."""
+    flight, inner = MOST_FLIGHT, innermost(system.model)
+    whole = isinstance(inner, VideoTransformer) and inner.chunk > system.schedule.chunk
+    return whole and seen_at_once(system.model, flight) == flight
 
 
 class Setting(NamedTuple):

@@ -39,9 +39,35 @@ class Shifted:
         return self.ratio * time / (self.ratio * time + (1 - time))  # both ends are exact in this form
 
 
+@final
+@dataclass(frozen=True)
+class ByTokens:
+    """The shift of a flight, which grows with it: `factor` times what its tokens ask for, those of a frame times its frames.
+
+    It is no grid itself but has one for every flight, so that a rollout of more frames, or fewer, is shifted as it should be.
+    """
+
+    factor: float
+    tokens: int
+    base: int
+
+    def over(self, frames: int) -> Shifted:
+        """The grid of a flight of so many frames."""
+        return Shifted(self.factor * ratio(self.tokens * frames, self.base))
+
+
 def ratio(tokens: int, base: int) -> float:
     """sqrt(tokens / base): the shift of a flight of so many tokens, resolution times length, where `base` needs none.
 
     After 2403.03206 and the public code of Open-Sora, recalled and not read: the noise of a mean over as many tokens falls so.
     """
     return math.sqrt(tokens / base)
+
+
+def inverse(grid: Grid, level: float) -> float:
+    """The time at which a grid stands at this level, by halves."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(grid(torch.tensor(middle, dtype=torch.float64))) < level else (low, middle)
+    return high

@@ -115,11 +115,22 @@ def load(
         if recipe is not None or arguments:
             raise
         raise UserError(f"{checkpoint.folder / 'config.json'} cannot be built: {error}") from error
+    if recipe is not None and not _brings_code(settings["recipe"], checkpoint):
+        system = _trained_as(system, settings)
     if settings.get("codec"):  # one that was trained apart, see `unspool train codec`
         system = replace(system, codec=build_codec(settings["codec"], checkpoint.folder))
     load_weights(system, store.load_tensors(checkpoint.weights)[0], checkpoint.folder)
     system.model.eval().requires_grad_(False)
     return system if device is None else system.to(device)
+
+
+def _trained_as(system: System, settings: Mapping[str, Any]) -> System:
+    """The system with the training that its weights really had, where another recipe rolls them out: what they know is that."""
+    try:
+        own = config.build(settings["recipe"], settings.get("arguments") or {})
+    except UserError:  # a recipe that is no longer there
+        return system
+    return replace(system, objective=own.objective, frames=own.frames)
 
 
 def save_pretrained(system: System, folder: Path, settings: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:

@@ -96,6 +96,41 @@ def begin(
 
 
 @torch.no_grad()
+def opened(
+    model: VideoModel, blend: Blend, plan: Plan, context: Video, *, seed: Tensor | int, controls: Controls | None = None,
+    source: Source | None = None, solver: Solver = euler,
+) -> Rollout:  # fmt: skip
+    """`begin` as a plan asks for it: behind the context, or, where it is `queued`, with the context itself in flight.
+
+    A queue begins full, as if it had always gone on: in place of the frames that would be under way stand the context's newest,
+    noised to the levels of the loop, copies of its first in front where these are too few (FIFO-Diffusion, 2405.11473). They
+    fall, leave and are not shown, in as many evaluations as a warm-up takes; what enters behind them is what comes next.
+    Without a context there is nothing to fill it with: it begins as noise.
+    """
+    batch, held = len(context), context.shape[1]
+    room = plan.frames - plan.hop
+    if not (plan.queued and room and held):
+        return begin(model, context, seed=seed, redo=plan.redo, control=_told(controls, context))
+    before = context[:, : max(0, held - room)]
+    behind = begin(model, before, seed=seed, control=_told(controls, before))
+    old = torch.cat([context[:, :1].expand(-1, max(0, room - held), -1, -1, -1), context[:, -room:]], 1)
+    at = torch.full_like(behind.state["at"], held - room)
+    noise = (source or FrameNoise(model.shape))(behind.state["seed"], at, room, 0).to(old)
+    level = plan.loop[0, :room].to(old).expand(batch, -1)
+    full = behind._replace(state={**behind.state, "at": at}, window=blend.blend(old, noise, level))
+    for chunk in stream(model, blend, plan, full, source=source, controls=controls, frames=room, solver=solver):
+        assert chunk.rollout is not None
+        full = chunk.rollout
+    return full
+
+
+def _told(controls: Controls | None, context: Video) -> Tensor | None:
+    """(B, T, K): what led to the first frames of a video."""
+    batch, frames = context.shape[:2]
+    return None if controls is None else controls(torch.zeros(batch, dtype=torch.int64, device=context.device), frames)
+
+
+@torch.no_grad()
 def recache(model: VideoModel, rollout: Rollout, newest: Video, control: Tensor) -> Rollout:
     """The rollout under a new prompt, or any other control: its memories are written anew, by the newest frames that the state
     took in (B, N, C, H, W) and their new control (B, N, K), as LongLive's KV-recache does (2509.22622). What is in flight,

@@ -16,8 +16,10 @@ import torch
 from unspool import store
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
+from unspool.model import VideoTransformer
+from unspool.model.wrapper import innermost
 from unspool.prompts import Script, Telling, newest_of, said_anew, span, stretches
-from unspool.rollout import Rollout, begin, stream
+from unspool.rollout import Rollout, opened, stream
 from unspool.system import System
 from unspool.train.clips import to_video
 from unspool.train.stages import Stages
@@ -39,12 +41,12 @@ class Progress(NamedTuple):
 
 @dataclass
 class Finished:
-    """frames written, seconds taken, bytes of the state, where to go on from, and whether Ctrl-C ended it."""
+    """frames written, seconds taken, bytes of the state, where to go on from (None once drained), whether Ctrl-C ended it."""
 
     frames: int
     seconds: float
     bytes: int
-    rollout: Rollout
+    rollout: Rollout | None
     interrupted: bool
 
 
@@ -57,8 +59,13 @@ def picture_size(system: System) -> tuple[int, int]:
 
 def context_frames(system: System) -> int:
     """Frames of context that a rollout is begun behind where nobody says how many: two, or as many as the model needs."""
-    in_front = system.objective.first if isinstance(system.objective, Windows) else 0
-    return max(2, system.schedule.redo, in_front)
+    return max(2, system.schedule.redo, in_front(system))
+
+
+def in_front(system: System) -> int:
+    """Clean frames that stand in front of every flight."""
+    model = innermost(system.model)
+    return model.context.frames if isinstance(model, VideoTransformer) else 0
 
 
 def begins(system: System) -> bool:
@@ -81,12 +88,11 @@ def start(
         raise UserError(f"a seed is a number of at most 62 bits, not {seed}")
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"seeds is the number of futures, 1 to {MOST_SEEDS}, not {seeds}")
-    if isinstance(task := system.objective, Windows) and len(context) < task.first and (len(context) or not task.bare):
-        wanted = f"give {task.first} frames of context" + (", or 0 to begin from nothing" if task.bare else "")
-        raise UserError(f"{task.first} clean frames stand in front of this model's window, not {len(context)}: {wanted}")
+    if len(context) < (need := in_front(system)) and (len(context) or not begins(system)):
+        wanted = f"give {need} frames of context" + (", or 0 to begin from nothing" if begins(system) else "")
+        raise UserError(f"{need} clean frames stand in front of this model's window, not {len(context)}: {wanted}")
     latents, plan = latents_of(system, context, seeds), system.schedule.plan()
-    told = None if control is None else control(torch.zeros(seeds, dtype=torch.int64, device=latents.device), latents.shape[1])
-    return begin(system.model, latents, seed=seed, redo=plan.redo, control=told)
+    return opened(system.model, system.blend, plan, latents, seed=seed, controls=control, solver=system.solver)
 
 
 @torch.no_grad()
@@ -140,51 +146,54 @@ def _acted(system: System, actions: np.ndarray | None, first: int) -> Controls |
 def futures(
     system: System, rollout: Rollout, frames: int, actions: np.ndarray | None = None, first: int = 0, *,
     telling: Telling | None = None,
-) -> Iterator[tuple[np.ndarray, Rollout]]:  # fmt: skip
-    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included. actions: (N, K) what
-    leads to the frames from absolute frame `first` on, as in `start`; past their end the last one is held. telling: what is
-    said of the frames, and what becomes of the past when that changes.
+) -> Iterator[tuple[np.ndarray, Rollout | None]]:  # fmt: skip
+    """Chunk by chunk: frames as uint8 (B, n, H, W, 3), and the rollout to go on from, decoder included; None once a system that
+    drains its rollouts begins to do so. actions: (N, K) what leads to the frames from absolute frame `first` on, as in `start`;
+    past their end the last one is held. telling: what is said of the frames, and what becomes of the past when that changes.
 
     Raises UserError when `frames` is out of range or the model puts out values that are not finite.
     """
     check_frames(frames)
     controls = controls_of(system, actions, telling and telling.script, first)
     if telling is None or telling.on == "keep" or controls is None:
-        yield from steered(system, rollout, frames, controls)
+        yield from ((made, after) for made, after, _ in _decoded(system, rollout, frames, controls, system.drain))
         return
     now, keep, frame = rollout, span(system), first_shown(system, rollout)
     newest = rollout.window[:, :0] if telling.newest is None else telling.newest
-    for number, stretch in enumerate(stretches(telling, frame, frames)):
+    parts = stretches(telling, frame, frames)
+    for number, stretch in enumerate(parts):
         if number:
             now = said_anew(system, now, newest_of(newest, None, keep), controls, telling.script, frame)
-        for made, after, remembered in _decoded(system, now, stretch, controls):
-            newest, now, frame = newest_of(newest, remembered, keep), after, frame + made.shape[1]
-            yield made, now
+        for made, after, remembered in _decoded(system, now, stretch, controls, system.drain and number == len(parts) - 1):
+            newest, now, frame = newest_of(newest, remembered, keep), after or now, frame + made.shape[1]
+            yield made, after
 
 
 def steered(
     system: System, rollout: Rollout, frames: int, controls: Controls | None
 ) -> Iterator[tuple[np.ndarray, Rollout]]:
-    """`futures` whose actions may depend on what was shown: controls are those of `stream`."""
-    return ((made, after) for made, after, _ in _decoded(system, rollout, frames, controls))
+    """`futures` without an end whose actions may depend on what was shown: controls are those of `stream`."""
+    for made, after, _ in _decoded(system, rollout, frames, controls, drain=False):
+        assert after is not None  # only a drained flight has none
+        yield made, after
 
 
 @torch.no_grad()
 def _decoded(
-    system: System, rollout: Rollout, frames: int, controls: Controls | None
-) -> Iterator[tuple[np.ndarray, Rollout, Video | None]]:
+    system: System, rollout: Rollout, frames: int, controls: Controls | None, drain: bool
+) -> Iterator[tuple[np.ndarray, Rollout | None, Video | None]]:
     """So many frames, 0 for none: what is seen of each chunk, what to go on from, and what the state took in."""
     if not frames:
         return
     decoder, plan = rollout.codec, system.schedule.plan()
     for chunk in stream(
-        system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls
+        system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=controls, drain=drain
     ):
         video, decoder = system.codec.decode(chunk.frames, decoder)
         if not torch.isfinite(video).all():
             raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
-        assert chunk.rollout is not None  # only a drained flight has none
-        yield to_pixels(video), chunk.rollout._replace(codec=decoder), chunk.remembered
+        after = None if chunk.rollout is None else chunk.rollout._replace(codec=decoder)
+        yield to_pixels(video), after, chunk.remembered
 
 
 def first_shown(system: System, rollout: Rollout) -> int:
@@ -228,7 +237,8 @@ def write_futures(
     from unspool.data.writer import VideoWriter, write_sidecar
 
     size = picture_size(system)
-    written, begun, now = 0, time.perf_counter(), rollout
+    written, begun, held = 0, time.perf_counter(), store.size(rollout.state)
+    after: Rollout | None = rollout
     first = first_shown(system, rollout)
     outs: list[VideoWriter] = []
     with Interrupt() as stop, ExitStack() as stack:
@@ -241,14 +251,15 @@ def write_futures(
                 outs.append(stack.enter_context(VideoWriter(path, size=size, fps=fps, upscale=upscale)))
             chunks = futures(system, rollout, frames, actions, begins, telling=telling)
             while written < frames and not stop:
-                pictures, now = next(chunks)
+                pictures, after = next(chunks)
+                held = held if after is None else store.size(after.state)
                 for out, video in zip(outs, pictures, strict=True):
                     out.write(video)
                 if keep is not None:
                     keep.append(pictures)
                 written += pictures.shape[1]
                 if report is not None:
-                    report(Progress(written, frames, time.perf_counter() - begun, store.size(now.state)))
+                    report(Progress(written, frames, time.perf_counter() - begun, held))
         except (UserError, OSError) as error:
             for out in outs:
                 out.discard()  # finished videos of an earlier call stay
@@ -259,8 +270,8 @@ def write_futures(
                 raise
             raise UserError(f"cannot write {paths[0].parent}: {error.strerror}; choose another folder") from error
     seconds = time.perf_counter() - begun
-    done = Finished(written, seconds, store.size(now.state), now, written < frames)
-    seeds = now.state["seed"].tolist()
+    done = Finished(written, seconds, held, after, written < frames)
+    seeds = rollout.state["seed"].tolist()
     for path, seed in zip(paths, seeds, strict=True):
         timings = {"seconds": round(seconds, 3), "frames_per_second": round(written / seconds, 2) if written else None}
         told = {"seed": seed, "first_frame": first, "frames": written, "fps": fps, "timings": timings}

@@ -49,7 +49,8 @@ class System:
     """model, and how it is trained (objective, on clips of `frames`), rolled out (schedule, solver) and shown (codec).
 
     anchor, reach: a training clip comes with `anchor` frames from up to `reach` frames before it, as what its video began with;
-    reach 0: clips are beginnings.
+    reach 0: clips are beginnings. drain: a rollout of so many frames ends with its last frame, rather than being cut off an
+    endless one; see `stream`.
     """
 
     model: VideoModel
@@ -61,6 +62,7 @@ class System:
     frames: int
     anchor: int = 0
     reach: int = 0
+    drain: bool = False
 
     @property
     def device(self) -> torch.device:

@@ -23,6 +23,8 @@ Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
+Shift = Annotated[float, Interval(ge=0.01, le=100)]
+"""Of levels, see `grid.Shifted`: beyond these, all steps but one are at one end."""
 
 Video = Tensor
 Levels = Tensor

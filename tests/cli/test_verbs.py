@@ -169,6 +169,24 @@ def test_a_window_behind_clean_frames_says_how_many_it_needs(unspool, tmp_path):
     assert done.code == 0 and read_video(tmp_path / "future-1.mp4").shape == (5, 32, 32, 3)
 
 
+def test_a_drained_video_has_any_length_to_the_frame(unspool, tmp_path):
+    """Chunks of 3: one frame, a frame less than a chunk, a chunk, a frame more, and half a minute's; behind a context and from
+    nothing, without a word of warning, for all of that is trained."""
+    words = ("--size", "nano", "--resolution", 32, "--patch", 16, "--chunk", 3, "--chunks", 2, "--steps", 4, "--train.batch", 2)
+    done = unspool("train", "progressive", "--data", "duel", "--out", tmp_path / "run", *words, "--train.steps", 2)
+    assert done.code == 0, done.err
+    for context in (("--context", "duel", "--context-frames", 3), ("--context-frames", 0)):
+        for frames in (1, 2, 3, 4, 893):
+            out = ("--frames", frames, "--out", tmp_path / "out", "--rollout.drain", "--json")
+            done = unspool("sample", tmp_path / "run", *context, *out)
+            assert done.code == 0 and "training" not in done.err, done.err
+            told = json.loads(done.out)
+            assert told["frames"] == frames and read_video(told["videos"][0]).shape == (frames, 32, 32, 3)
+    saved = ("--rollout.drain", "true", "--rollout-out", tmp_path / "saved.safetensors")
+    done = unspool("sample", tmp_path / "run", "--context-frames", 0, "--frames", 4, "--out", tmp_path / "no", *saved)
+    assert done.code == 2 and "leave one of them away" in done.err and not (tmp_path / "no").exists()
+
+
 def test_sample_writes_as_many_frames_as_asked_and_a_sidecar(unspool, trained, tmp_path):
     words = ("--context", "duel", "--frames", 10, "--seeds", 2, "--seed", 5, "--out", tmp_path, "--json")
     done = unspool("sample", trained, *words)

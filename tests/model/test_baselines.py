@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 
 from unspool.blend import AlphaBlend, Blend, Cosine
+from unspool.context import Channels
 from unspool.errors import UserError
 from unspool.model import VideoModel
 from unspool.model.baselines import Partitioned, Renoised, Replaced
+from unspool.model.guidance import Guided
 from unspool.model.video import Reader
 from unspool.noise import FrameNoise
-from unspool.rollout import begin, stream
+from unspool.rollout import begin, opened, stream
 from unspool.schedule import Staircase
 from unspool.solver import euler, midpoint
 from unspool.testing import SHAPE, assert_close, assert_equal, draw, error, nano, video
@@ -75,15 +78,21 @@ def test_replacement_is_the_loop_by_hand(kind: type[Renoised] | type[Replaced]) 
     assert error(got, by_hand(model, kind is Replaced, context, 3)) > 1e-3
 
 
+def other_noise(seed: torch.Tensor, at: torch.Tensor, frames: int, row: int = 0) -> Video:
+    return FrameNoise(SHAPE)(seed + 99, at, frames, row) * 1.5
+
+
+@pytest.mark.parametrize("source", [None, other_noise])
 @pytest.mark.parametrize("blend", [AlphaBlend(), Cosine()], ids=lambda b: type(b).__name__)
 @pytest.mark.parametrize("solver", [euler, midpoint])
 @pytest.mark.parametrize("kind", [Renoised, Replaced])
-def test_what_is_put_back_stays_itself(kind: Any, blend: Blend, solver: Any) -> None:
-    """What memory takes in of the overlap is what was shown, to rounding; and the frames in between are the model's affair."""
+def test_what_is_put_back_stays_itself(kind: Any, blend: Blend, solver: Any, source: Any) -> None:
+    """What memory takes in of the overlap is what was shown, to rounding, whatever noise enters; and the frames in between are
+    the model's affair."""
     around = kind(base(blend=blend), blend)
     rollout = begin(around, video(4), seed=3, redo=OVERLAP)
     shown = [video(4)]
-    for chunk in stream(around, blend, BEHIND.plan(), rollout, frames=12, solver=solver):
+    for chunk in stream(around, blend, BEHIND.plan(), rollout, frames=12, solver=solver, source=source):
         before = torch.cat(shown, 1)[:, -OVERLAP:]
         assert chunk.remembered is not None
         assert error(chunk.remembered[:, :OVERLAP], before) < 1e-6
@@ -187,3 +196,91 @@ def test_weights_and_training_are_those_of_the_model(name: str) -> None:
     assert around.hidden_matrices() == model.hidden_matrices() and around.shape == model.shape
     given = video(2), draw(3, shape=(2, 2, 4, *SHAPE)), draw(5, shape=(2, 2, 4)).sigmoid(), (0, 2)
     assert_equal(around(*given)[0], model(*given)[0])
+
+
+# -- a queue that begins as the context -----------------------------------------------------------------------------------
+
+
+def fifo_by_hand(model: VideoModel, context: Video, queue: int, frames: int) -> Video:
+    """FIFO-Diffusion as a story of a list: a slot for each step of a descent; the context stands in it, noised by slot; every
+    step the front leaves and noise enters. What leaves before the first new frame is the context once more, and dropped."""
+    seed, noise, held = 3 + torch.arange(2), FrameNoise(SHAPE), context.shape[1]
+    state = model.start(2, seed=seed, device="cpu", dtype=torch.float64)
+    level, line, left = (torch.arange(1, queue + 1) / queue).expand(2, -1).double(), [], []
+    for slot in range(queue - 1):
+        frame = held - (queue - 1) + slot
+        first = noise(seed, torch.full((2,), frame), 1)[:, 0].double()
+        share = (slot + 1) / queue
+        line.append((1 - share) * context[:, max(0, frame)] + share * first)
+    for frame in range(held, held + frames + queue - 1):
+        line.append(noise(seed, torch.full((2,), frame), 1)[:, 0].double())
+        x = torch.stack(line, 1)
+        line = list((x - model.denoise(x, level, {**state, "at": torch.full((2,), frame - queue + 1)}) / queue).unbind(1))
+        left.append(line.pop(0))
+    return torch.stack(left[queue - 1 :], 1)
+
+
+QUEUE = Staircase(12, 1, Fraction(1, 12), queued=True)
+
+
+@pytest.mark.parametrize("held", [1, 4, 20])
+def test_a_queue_begins_as_the_context(held: int) -> None:
+    around, context = Partitioned(base(predict="velocity"), CLIP), draw(7, shape=(2, held, *SHAPE))
+    rollout = opened(around, AlphaBlend(), QUEUE.plan(), context, seed=3)
+    assert rollout.state["at"].tolist() == [held] * 2 and rollout.window.shape[1] == 11
+    got = torch.cat([c.frames for c in stream(around, AlphaBlend(), QUEUE.plan(), rollout, frames=9)], 1)
+    assert error(got, fifo_by_hand(around, context, 12, 9)) < 1e-6
+    other = opened(around, AlphaBlend(), QUEUE.plan(), context + 1, seed=3)
+    moved = torch.cat([c.frames for c in stream(around, AlphaBlend(), QUEUE.plan(), other, frames=9)], 1)
+    assert error(moved, got) > 1e-3, "the model does not see its context"
+
+
+def test_a_queue_fills_in_as_many_evaluations_as_a_warm_up() -> None:
+    def evaluations(queued: bool, held: int) -> int:
+        inner, plan = Told(), dataclasses.replace(QUEUE, queued=queued).plan()
+        rollout = opened(Partitioned(inner, CLIP), AlphaBlend(), plan, video(held), seed=3)
+        next(stream(Partitioned(inner, CLIP), AlphaBlend(), plan, rollout, frames=1))
+        return sum(x.shape[1] for _, x, *_ in inner.asked)
+
+    assert evaluations(True, 4) == evaluations(False, 4) == evaluations(True, 0)
+
+
+def test_the_data_come_back_from_a_queue() -> None:
+    truth, around = draw(9, shape=(80, *SHAPE)), Partitioned(Exact(), CLIP)
+    for chunk, lag in ((1, Fraction(1, 12)), (3, Fraction(1, 4))):
+        plan = Staircase(12, chunk, lag, queued=True).plan()
+        rollout = opened(around, AlphaBlend(), plan, truth[:30].expand(2, -1, -1, -1, -1), seed=0)
+        made = torch.cat([c.frames for c in stream(around, AlphaBlend(), plan, rollout, frames=21)], 1)
+        assert error(made, truth[30:51].expand(2, -1, -1, -1, -1)) < 1e-5
+
+
+def test_actions_of_a_queue_are_told_by_absolute_frame() -> None:
+    asked: list[tuple[list[int], int]] = []
+
+    def controls(at: torch.Tensor, frames: int) -> torch.Tensor:
+        asked.append((at.tolist(), frames))
+        return torch.zeros(len(at), frames, 3).double()
+
+    around = Partitioned(base(controls=3), CLIP)
+    rollout = opened(around, AlphaBlend(), QUEUE.plan(), video(4), seed=3, controls=controls)
+    assert ([-7, -7], 12) in asked and ([3, 3], 12) in asked and rollout.state["at"].tolist() == [4, 4]
+
+
+# -- a past that is written anew ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*AROUND, "guided"])
+def test_the_past_is_written_anew_as_the_model_does_it(name: str) -> None:
+    """Around a model with a past: what newest frames make of it anew is the inner model's own affair, anchor and all."""
+    inner = nano(chunk=2, window=3, controls=2, context=None if name == "guided" else Channels(1, 1))
+    around = Guided(inner, AlphaBlend(), 1.0) if name == "guided" else AROUND[name](inner)
+    control, x, level = draw(4, shape=(2, 9, 2)), draw(2, shape=(2, 4, *SHAPE)), draw(3, shape=(2, 4)).sigmoid()
+
+    def answer(model: VideoModel) -> Video:
+        state = model.start(2, seed=torch.tensor([1, 2]), device="cpu", dtype=torch.float64)
+        state = model.remember(video(5), state, control=control[:, :5])
+        after = model.recached(video(5)[:, 2:], state, control=control[:, 5:8])
+        assert after["at"].tolist() == state["at"].tolist() == [5, 5]
+        return model.denoise(x, level, after, control=control[:, :4])
+
+    assert_close(answer(around), answer(inner))

@@ -20,6 +20,7 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
+from unspool.grid import Shifted
 from unspool.laws import Independent
 from unspool.memory import Window
 from unspool.model import VideoModel, VideoTransformer
@@ -47,7 +48,7 @@ def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, 
 def system(objective: Objective | None = None) -> System:
     torch.manual_seed(0)
     model = VideoTransformer((3, 4, 4), patch=2, width=16, chunk=2, memories=[[Window(16, 1, 2)]])
-    objective = objective or TeacherForcing(2, 2, 0.2, Independent(2, 3.0))
+    objective = objective or TeacherForcing(2, 2, 0.2, Independent(2, Shifted(3.0)))
     return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, objective, 6)
 
 

@@ -15,6 +15,7 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
+from unspool.grid import Shifted
 from unspool.laws import Independent, Together
 from unspool.memory import Latents, Window
 from unspool.model import VideoModel, VideoTransformer
@@ -34,7 +35,7 @@ OBJECTIVES: dict[str, Objective] = {
     "teacher forcing": TeacherForcing(2),
     "with context noise": TeacherForcing(2, 2, 0.3),
     "of the clean frame": TeacherForcing(2, law=Independent(2, least=0.1), loss="clean"),
-    "on its own errors": OwnErrors(2, 2, stages=1, steps=2, law=Independent(2, 3.0)),
+    "on its own errors": OwnErrors(2, 2, stages=1, steps=2, law=Independent(2, Shifted(3.0))),
     "full sequence": TeacherForcing(6, 2, law=Together()),
     "diffusion forcing": DiffusionForcing(0, Independent(2, clean=0.1)),
     "behind a context": DiffusionForcing(2, Independent(2)),
@@ -291,7 +292,7 @@ def test_a_hundred_steps_beat_a_frozen_video() -> None:
     torch.manual_seed(0)
     memories = [[Window(64, 2, 2)] for _ in range(2)]
     model = VideoTransformer((3, 4, 8), patch=4, width=64, chunk=2, memories=memories)
-    schedule, objective = Staircase(4, 2), TeacherForcing(2, 2, 0.1, law=Independent(2, 3.0))
+    schedule, objective = Staircase(4, 2), TeacherForcing(2, 2, 0.1, law=Independent(2, Shifted(3.0)))
     options = TrainOptions(steps=100, batch=24, lr=1e-2, warmup=10, decay=0.5, ema=0.9, bf16=False)
     trainer = Trainer(System(model, Pixels(), AlphaBlend(), schedule, euler, objective, 8), options)
     for step in range(options.steps):

@@ -40,14 +40,16 @@ def by_hand(objective: Windows, model: VideoModel, frames: Video, key: Tensor, c
         drawn = objective.law.windows(rng.fold(key[b : b + 1], 2), frames.shape[1] - objective.first)
         here = int(drawn.present.sum())
         bare = bool(drawn.opening) and float(rng.uniform(rng.fold(key[b : b + 1], 5), 1)) < objective.bare
-        clean = frames[b : b + 1, : objective.first]
+        before = int(objective.before(drawn.opening, key[b : b + 1]))
+        assert before == 0 if bare else before > 0 or not objective.first
+        clean = frames[b : b + 1, objective.first - before : objective.first]
         target = frames[b : b + 1, objective.first :][:, :here]
         noise = rng.normal(rng.fold(key[b : b + 1], 1), frames.shape[1] - objective.first, *SHAPE)[:, :here]
         level = drawn.level[:, :here].double()
         state = model.start(1, seed=key[b : b + 1], device="cpu", dtype=torch.float64)
         told = None if control is None else control[b : b + 1, objective.first :][:, :here]
         if not bare:
-            past = None if control is None else control[b : b + 1, : objective.first]
+            past = None if control is None else control[b : b + 1, objective.first - before : objective.first]
             state = model.remember(clean, state, control=past)
         x = AlphaBlend().blend(target, noise, level)
         velocity = model.denoise(x, level, state, control=told)
@@ -58,15 +60,34 @@ def by_hand(objective: Windows, model: VideoModel, frames: Video, key: Tensor, c
 
 @pytest.mark.parametrize("controls", [0, 3])
 @pytest.mark.parametrize("bare", [0.0, 0.5])
-@pytest.mark.parametrize("law", [LAW, Ramp(2, start=0.5, ahead=True), Ramp(3, 2)])
-def test_windows_are_the_loop_by_hand(law: Ramp, bare: float, controls: int) -> None:
-    model, frames = progressive(std=0.15, controls=controls), video(8, 8)
+@pytest.mark.parametrize(
+    ("first", "law"),
+    [
+        (2, LAW), (2, Ramp(2, start=0.5, ahead=True)), (2, Ramp(3, 2)), (2, Ramp(2, brief=0.7)),
+        (4, Ramp(1, start=0.5, brief=0.2)),
+    ],
+)  # fmt: skip
+def test_windows_are_the_loop_by_hand(first: int, law: Ramp, bare: float, controls: int) -> None:
+    model = nano(chunk=8, context=Tokens(first, joined=True), window=0, std=0.15, controls=controls)
+    frames = video(8, 8)
     control = rng.normal(torch.tensor(3), 8, 8, 3).double() if controls else None
-    objective = Windows(2, law, bare)
+    objective = Windows(first, law, bare)
     got = loss(objective, model, frames, KEY, control)
     assert error(got, by_hand(objective, model, frames, KEY, control)) < 1e-6
-    if bare and law.start:
-        assert error(got, loss(Windows(2, law), model, frames, KEY, control)) > 1e-5
+    if bare and law.start + law.brief:
+        assert error(got, loss(Windows(first, law), model, frames, KEY, control)) > 1e-5
+
+
+def test_a_rollout_from_nothing_stands_behind_ever_more_clean_frames() -> None:
+    """Of those that begin, a share has nothing before it; as many others have 1 .. all but one of the clean chunks."""
+    objective, key = Windows(6, Ramp(2, start=0.2, finish=0.2, brief=0.1), 0.5), torch.arange(20_000)
+    opening = objective.law.windows(rng.fold(key, 2), 8).opening
+    before = objective.before(opening, key)
+    shares = {held: float((before == held).double().mean()) for held in (0, 2, 4, 6)}
+    assert shares[0] == pytest.approx(0.5 * 0.3, abs=0.01) and sum(shares.values()) == pytest.approx(1)
+    assert shares[2] == pytest.approx(shares[4], abs=0.01) and shares[2] == pytest.approx(0.5 * 0.3 * 0.7 / 2, abs=0.01)
+    assert not (opening & (before != 0) & (before != 6)).any()
+    assert (Windows(2, objective.law, 0.5).before(opening, key)[~opening] == 2).all(), "one clean chunk is there or not"
 
 
 def test_what_is_absent_counts_for_nothing() -> None:

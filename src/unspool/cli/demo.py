@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     options.data = options.data or _world_of(checkpoint.config)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
-    for warning in check_rollout(system) if given else ():
+    for warning in check_rollout(system):
         print(warning, file=sys.stderr)
     if options.bf16:
         system.model.bfloat16()

@@ -18,6 +18,8 @@ EXAMPLES = (
     "unspool eval runs/mine runs/other --data my_videos --frames 300 --contexts 16 --futures 8 --out judged",
     "unspool eval runs/mine their_videos --data my_videos --frames 120 --out judged",
     "unspool eval runs/mine --data UCF-101 --frames 126 --contexts 64 --i3d i3d_torchscript.pt --export vbench --out judged",
+    "unspool eval runs/mine runs/mine:lag=1/4 runs/mine:lag=1,solver=midpoint --data duel --frames 300 --out lags",
+    "unspool eval runs/base:recipe=fifo runs/base:recipe=replace-clean --data duel --frames 300 --out baselines",
     "unspool eval runs/mine --data rooms --split unseen --frames 200 --out judged --rollout.steps 8",
     "unspool eval runs/none runs/full runs/mine --data rooms --frames 64 --memory-windows 1 2 4 8 --out judged",
 )
@@ -28,7 +30,8 @@ twin 1 makes 0.7, 2 1.4, 4 2.6, 8 4.9 thousand frames, and 2.3 thousand are made
 
 def parser(argv: list[str]) -> Parser:
     parser = Parser("eval", VERBS["eval"], EXAMPLES)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a run, a model's name, or a folder of videos")
+    so = "; MODEL:lag=1/4,steps=16 or MODEL:recipe=fifo is rolled out so"
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=f"a run, a model's name, or a folder of videos{so}")
     parser.add_argument("--data", required=True, metavar="WORLD|DIR", help=f"held-out video; worlds: {', '.join(WORLDS)}")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="of a world: trained on or not [seen]")
     parser.add_argument("--frames", type=int, required=True, metavar="N", help="to make of each context")

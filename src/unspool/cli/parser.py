@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         group = self.add_argument_group(title)
         for name, kind, default, means in settings:
             flags = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
-            switch: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+            switch: dict[str, Any] = {"nargs": "?", "const": True} if kind in (bool, bool | None) else {}
             shown = "required" if default is inspect.Parameter.empty else "the recipe's own" if default is None else default
             try:
                 group.add_argument(
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def rollout_settings(parser: Parser) -> None:
-    """--rollout.lag, .steps, .chunks, .solver, .shift, .guidance, .prompt-guidance."""
+    """--rollout.lag, .steps, .chunks, .solver, .shift, .drain, .guidance, .prompt-guidance."""
     from unspool.config import RolloutOptions, signature
 
     parser.settings("settings of the rollout", signature(RolloutOptions, "rollout."))

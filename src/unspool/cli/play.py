@@ -70,7 +70,9 @@ def _session(options: argparse.Namespace) -> Any:
     checkpoint = hub.find(options.model)
     given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
     system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
-    for warning in check_rollout(system) if given else ():
+    if system.drain:
+        raise UserError("what is played has no end: leave --rollout.drain away")
+    for warning in check_rollout(system):
         print(warning, file=sys.stderr)
     contexts = _contexts(options, system, checkpoint)
     first = contexts(options.clip)

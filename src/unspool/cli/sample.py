@@ -29,6 +29,7 @@ EXAMPLES = (
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out faster --rollout.lag 1/2 --rollout.solver midpoint",
     "unspool sample runs/walk --context rooms --clip 3 --split unseen --frames 90 --out walk --actions keys.txt",
     "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
+    "unspool sample runs/mine --context clip.mp4 --frames 45 --out short --rollout.drain",
     'unspool sample runs/told --prompt "red kicks, blue falls" --frames 1440 --out told',
     'unspool sample runs/told --prompt "red waits, blue jabs" --prompt "10s: red falls, blue taunts" --frames 600 --out told',
 )
@@ -83,6 +84,8 @@ def run(options: argparse.Namespace) -> None:
         system.model.bfloat16()
     begun = _begin(options, system, checkpoint)
     system, rollout, notes = begun.system, begun.rollout, begun.notes
+    if system.drain and options.rollout_out:
+        raise UserError("a drained video has an end, and --rollout-out saves where one goes on: leave one of them away")
     seeds = rollout.state["seed"].tolist()
     paths = [options.out / f"future-{k + 1}.mp4" for k in range(len(seeds))]
     facts = {
@@ -100,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
             system, rollout, options.frames, paths, fps=fps, upscale=options.upscale, facts=facts,
             actions=begun.actions, begins=begun.begins, report=report, telling=begun.telling,
         )  # fmt: skip
-    if options.rollout_out:
+    if options.rollout_out and done.rollout is not None:
         save_rollout(options.rollout_out, done.rollout, system.model, notes | _actions_noted(begun, done.rollout))
     if done.interrupted:
         raise KeyboardInterrupt(f"{done.frames} of {options.frames} frames are in {options.out}")
@@ -159,8 +162,6 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
         telling, told = _told(options, system, notes, sampling.first_shown(system, saved.rollout), None)
         return _steered(options, begun._replace(telling=telling, told=told), checkpoint, ())
     system = config.rollout_options(given).apply(system)
-    for warning in check_rollout(system) if given or options.recipe else ():
-        print(warning, file=sys.stderr)
     context = openings.nothing(system, fps)
     if options.context is not None:
         chosen = {"split": options.split, "clip": options.clip, "fps": fps}
@@ -173,6 +174,8 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     telling, told = _told(options, system, notes, len(context.frames), context.frames)
     seeds = 1 if options.seeds is None else options.seeds
     rollout = sampling.start(system, context.frames, seeds, options.seed or 0, known, telling and telling.script)
+    for warning in check_rollout(system, bare=not len(context.frames)):
+        print(warning, file=sys.stderr)
     if not len(context.frames) and not sampling.begins(system):
         print("this model never learned to begin from nothing; `progressive` and `alpha-context` do", file=sys.stderr)
     return _steered(options, _Begun(system, rollout, notes, known, 0, telling, told), checkpoint, context.names)

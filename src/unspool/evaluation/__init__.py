@@ -32,8 +32,10 @@ from unspool.evaluation.arms import Arm, Conditions
 from unspool.evaluation.measuring import Measured, Report, film_of, measure, slug, version
 from unspool.evaluation.memory import CONTROLS as ROWS
 from unspool.evaluation.memory import WINDOWS, check_windows, memory_of
+from unspool.evaluation.naming import named
 from unspool.evaluation.published import Published
 from unspool.evaluation.results import Costs, results_of, with_memory
+from unspool.explain import check_rollout
 from unspool.model.memoryless import Memoryless
 from unspool.system import System
 from unspool.train.run import commit, hardware, versions
@@ -79,10 +81,10 @@ def plan(
     told: Mapping[str, Any] | None = None, decoded: Callable[[int, int], None] | None = None,
     windows: Sequence[int] = WINDOWS, device: torch.device | None = None,
 ) -> Evaluation:  # fmt: skip
-    """models: each by what a user types, or a folder of video files. split: of a world, seen or unseen. twins: whether every
-    model is measured without its memory as well. rollout: settings that all models are rolled out by. decoded(done, total):
-    called after each video of a folder. export: write the first futures of all contexts as VBench reads them. windows: of
-    context that memory is measured behind, in the world `rooms`. device: of the models; None: the CPU.
+    """models: each by what a user types (see `named`), or a folder of video files. split: of a world, seen or unseen. twins:
+    whether every model is measured without its memory as well. rollout: settings that all models are rolled out by.
+    decoded(done, total): called after each video of a folder. export: write the first futures of all contexts as VBench reads
+    them. windows: of context that memory is measured behind, in the world `rooms`. device: of the models; None: the CPU.
 
     Raises UserError for what the user can mend: models of different sizes, too little video, videos of another rate.
     """
@@ -97,7 +99,8 @@ def plan(
         _check_rate(name, found.fps, data, reels.fps)
     parted = part(reels, asked.contexts, asked.real, FEWEST_REAL)
     asked, notes = _fitted(asked, parted, data)
-    notes = [*(str(warning.message) for warning in heard), *notes]
+    strange = [f"{name}: {line}" for name, found in contenders.items() for line in check_rollout(found.system)]
+    notes = [*(str(warning.message) for warning in heard), *notes, *strange]
     own = parted.contexts
     made, forgetful = [], []
     for name, c in contenders.items():
@@ -172,20 +175,23 @@ def _open(
     """Models and folders of video files, by names that are nobody else's."""
     systems: dict[str, Contender] = {}
     folders: dict[str, Path] = {}
-    for where in models:
-        name = Path(where).resolve().name if Path(where).exists() else where
+    for typed in models:
+        model = named(typed)
+        where, name = model.where, model.name
         while name in {*systems, *folders, *arms.CONTROLS, *ROWS}:
             name += " again" if name in {*systems, *folders} else " given"
         if _is_videos(Path(where)):
             folders[name] = Path(where)
             continue
         checkpoint = hub.find(where)
-        system = config.rollout_options(rollout).apply(hub.load(checkpoint, device=device))
+        loaded = hub.load(checkpoint, recipe=model.recipe, device=device)
+        system = config.rollout_options(rollout, model.rollout).apply(loaded)
         if bf16:
             system.model.bfloat16()
         settings = {key: checkpoint.config.get(key) for key in ("recipe", "arguments", "codec")}
-        rate, copies = checkpoint.config.get("fps"), sum(known.where == where for known in systems.values())
-        systems[name] = Contender(system, where, settings, rate, copies)
+        settings["recipe"] = model.recipe or settings["recipe"]
+        rate, copies = checkpoint.config.get("fps"), sum(known.where == typed for known in systems.values())
+        systems[name] = Contender(system, typed, settings, rate, copies)
     return systems, folders
 
 

@@ -79,7 +79,8 @@ def model(name: str, where: str, settings: Mapping[str, Any], system: System, re
         levels += (plan.exist,)
     if isinstance(system.model, Wrapper):  # the same weights, asked otherwise
         levels += (type(system.model).__name__, system.model.extra_repr())
-    identity = repr((weights, sorted(settings.items()), levels, getattr(system.solver, "__name__", ""), asked.seed))
+    ends = ("drained",) if system.drain else ()
+    identity = repr((weights, sorted(settings.items()), levels, getattr(system.solver, "__name__", ""), asked.seed, *ends))
     return Arm(name, where, play, asked.futures, "model", identity, weights, settings["recipe"])
 
 

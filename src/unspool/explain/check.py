@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from unspool.context import Cached
 from unspool.errors import UserError
+from unspool.explain.trained import unseen
 from unspool.memory import Full, Gist, Memory, Window
 from unspool.model import VideoModel, VideoTransformer
-from unspool.model.wrapper import Wrapper, innermost
+from unspool.model.wrapper import innermost, seen_at_once
 from unspool.system import System
 from unspool.train.objectives import DiffusionForcing, OwnErrors, TeacherForcing
 from unspool.train.stages import Stages
@@ -25,8 +26,8 @@ def check(system: System) -> list[str]:
     return [*_check_clips(system), *check_rollout(system)]
 
 
-def check_rollout(system: System) -> list[str]:
-    """The part of `check` that concerns a model which is trained already."""
+def check_rollout(system: System, *, bare: bool = False) -> list[str]:
+    """The part of `check` that concerns a model which is trained already. bare: its rollout begins with nothing before it."""
     model, plan = innermost(system.model), system.schedule.plan()
     warnings, trained = list[str](), _trained_flight(system)
     if isinstance(model, VideoTransformer):
@@ -37,9 +38,13 @@ def check_rollout(system: System) -> list[str]:
             features, dim = memory.qkv.in_features, memory.norm_q.normalized_shape[0]
             if dim * memory.heads != features or dim % 2:
                 raise UserError(f"width {features} does not split into {memory.heads} heads of even size; choose other heads")
-        flight, outer = plan.redo + plan.frames, system.model
-        while isinstance(outer, Wrapper):
-            flight, outer = outer.seen(flight), outer.model
+        flight = seen_at_once(system.model, plan.redo + plan.frames)
+        if flight > model.chunk and plan.chunk < model.chunk:
+            most = max(1, (min(trained or model.chunk, model.chunk) - plan.redo) // plan.chunk)
+            raise UserError(
+                f"{plan.redo + plan.frames} frames would be under way at once, and this model sees {model.chunk} together: "
+                f"take --rollout.chunks {most} or fewer, or make the schedule's chunk a multiple of {model.chunk}"
+            )
         if flight > model.chunk and (plan.chunk % model.chunk or plan.redo % model.chunk):
             raise UserError(
                 f"the model lets {model.chunk} frames see each other, but the schedule moves them on by {plan.chunk}: "
@@ -47,13 +52,17 @@ def check_rollout(system: System) -> list[str]:
                 f"or the model's {plan.chunk}"
             )
         blind = _only_windows(model) and not any(memory.frames for memory in windows(model))
-        if blind and isinstance(model.context, Cached) and model.local is None and not plan.redo:
+        moves = plan.hop < plan.frames  # what stays in flight carries the past
+        if blind and isinstance(model.context, Cached) and model.local is None and not plan.redo and not moves:
             warnings.append("nothing carries the past: window is 0 and no context frames ride along; every flight begins anew")
         if trained is not None and flight > trained:
             warnings.append(f"{flight} noisy frames are under way at once, in training {trained}: the model never saw that")
         ahead = model.context.frames if model.context.joined else 0  # these are seen as the flight's own are
-        if trained is not None and flight + ahead < min(trained, model.chunk):
+        grown = isinstance(system.objective, Windows)  # smaller windows are learned too: `unseen` knows which
+        if not grown and trained is not None and flight + ahead < min(trained, model.chunk):
             warnings.append(f"{flight} frames are denoised together, in training {trained}: some that they saw are missing")
+    if (strange := unseen(system, bare=bare)) is not None:
+        warnings.append(strange)
     return warnings
 
 
@@ -89,7 +98,10 @@ def _check_clips(system: System) -> list[str]:
 def _check_past(system: System, first: int, longest: int) -> list[str]:
     """What is to be seen of the past, against what training shows of it: `first` frames at least, `longest` at most."""
     model, warnings = innermost(system.model), list[str]()
-    window = max((memory.frames for memory in windows(model)), default=0)
+    window, chunk = max((memory.frames for memory in windows(model)), default=0), system.schedule.chunk
+    if 0 < window < chunk:
+        fix = f"set window to {chunk} or more, or chunk to {window} or fewer"
+        raise UserError(f"a window of {window} frames forgets part of a chunk of {chunk} before the next is made: {fix}")
     if longest < window:
         warnings.append(f"training shows at most {longest} frames of the past, the window has {window}: train on longer clips")
     span = max((one.span for m in model.modules() if isinstance(m, Gist) and m.gate is not None for one in m.maps), default=0)

@@ -84,12 +84,13 @@ def explain_dict(system: System, name: str = "", *, batch: int = 16, fps: float 
         "name": name,
         "levels": {
             "warmup": plan.warmup.tolist(), "loop": plan.loop.tolist(), "chunk": plan.chunk, "hop": plan.hop, "redo": plan.redo,
-            "exist": list(plan.entering),
+            "exist": list(plan.entering), "queued": plan.queued,
         },
         "mask": columns,
         "evaluations": {
             "solver_steps_per_chunk": len(plan.loop) - 1, "calls_per_step": per_step, "denoise_calls_per_chunk": calls,
             "remember_calls_per_chunk": kept, "frames_per_chunk": plan.hop, "calls_per_frame": (calls + kept) / plan.hop,
+            "frames_per_call": plan.redo + plan.frames, "frames_computed": tokens["computed"],
             "tokens_per_frame": tokens["frame"],
             "token_forwards_per_frame": calls * tokens["flight"] / plan.hop + kept * tokens["frame"],
         },
@@ -139,10 +140,10 @@ def _anatomy(model: VideoModel, plan: Plan) -> tuple[dict[str, int], dict[str, A
     who sees whom in a model around another is that one's affair."""
     flight = plan.redo + plan.frames
     if isinstance(model, Wrapper):
-        tokens, _ = _anatomy(model.model, plan)
-        return {**tokens, "flight": model.evaluated(flight) * tokens["flight"] // flight}, None
+        inside, computed = _anatomy(model.model, plan)[0], model.evaluated(flight)
+        return {**inside, **{name: computed * inside[name] // flight for name in ("flight", "computed")}}, None
     if not isinstance(model, VideoTransformer):
-        return {"frame": 1, "flight": flight}, None
+        return {"frame": 1, "flight": flight, "computed": flight}, None
     size, ahead = model.grid[0] * model.grid[1], model.context.frames
     order = model.order(flight)
     mask = {
@@ -150,7 +151,7 @@ def _anatomy(model: VideoModel, plan: Plan) -> tuple[dict[str, int], dict[str, A
         "newest": model.context.newest, "anchor": model.context.beside - model.context.newest,
         "sees": [[other <= mine for other in order] for mine in order],
     }  # fmt: skip
-    return {"frame": size, "flight": (ahead + flight) * size}, mask
+    return {"frame": size, "flight": (ahead + flight) * size, "computed": ahead + flight}, mask
 
 
 def _decode_flops(system: System, frames: int) -> int:

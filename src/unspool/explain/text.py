@@ -31,6 +31,8 @@ def _levels(levels: dict[str, Any]) -> list[str]:
     lines = [f"Levels: 1 is noise {SHADES[::-1].strip()} 0 is clean; a row is a moment, a column a frame under way"]
     if len(warmup) > 1:
         grows = ", · is not in flight yet" if min(levels["exist"]) < len(warmup[0]) else ""
+        if levels["queued"]:
+            lines.append(" behind a context the flight begins full of it, noised to the levels of the loop; from nothing by a")
         lines += [f" warm-up, once{grows}", *_matrix(warmup, levels, [*levels["exist"], len(warmup[0])])]
     leave = "1 frame leaves" if levels["hop"] == 1 else f"{levels['hop']} frames leave"
     lines.append(f" loop, for ever: at its end {leave}, the rest moves up, noise enters")
@@ -95,6 +97,7 @@ def _costs(told: dict[str, Any]) -> list[str]:
         f"to emit {frames}": f"{steps} solver steps, {calls} network calls and {asked['remember_calls_per_chunk']} to remember",
         "per emitted frame": f"{asked['calls_per_frame']:.4g} network calls, {asked['token_forwards_per_frame']:.4g} "
         f"token-forwards ({asked['tokens_per_frame']} tokens a frame, remembering included)",
+        "a call": f"computes {asked['frames_computed']} frames for {asked['frames_per_call']} under way",
         "before the first frame": f"{first['denoise_calls']} network calls, {_si(first['flops'])}FLOP",
         "FLOPs": f"{_si(cost['token_forward'])}FLOP a token-forward, {_si(cost['frame'])}FLOP an emitted frame "
         f"({cost['denoise_attention'] / cost['denoise']:.0%} of a call is attention)",

@@ -16,21 +16,21 @@ from unspool.blend import Blend, per_pixel
 from unspool.errors import UserError
 from unspool.model.video import Reader, VideoModel
 from unspool.model.wrapper import Wrapper
-from unspool.noise import FrameNoise
 from unspool.types import Known, Levels, State, Video
 
 
 class Replacing(Wrapper, ABC):
     """Frames of the flight that are known stand there as themselves, whatever the model makes of them. The rollout gives them
-    by `redo`. They end as they were: their velocity is that towards themselves."""
+    by `redo`. They end as they were: their velocity is that from where they stand to themselves, by whatever noise they fell
+    back."""
 
     def __init__(self, model: VideoModel, blend: Blend) -> None:
         super().__init__(model)
         self.blend = blend
 
     @abstractmethod
-    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
-        """What stands in a known frame's place in a flight of these levels, and at which level."""
+    def put(self, clean: Video, x: Video, level: Levels) -> tuple[Video, Levels]:
+        """What stands in a known frame's place, which has fallen to x at this level, and at which level."""
 
     def evaluated(self, frames: int) -> int:
         return frames
@@ -39,10 +39,12 @@ class Replacing(Wrapper, ABC):
         read = self.model.reader(state)
 
         def answer(x: Video, level: Levels, *, present: Tensor | None = None, control: Tensor | None = None) -> Video:
-            clean, noise, here = _placed(x, state, known)
-            shown, told = self.put(clean, noise, level)
+            clean, here = _placed(x, known)
+            shown, told = self.put(clean, x, level)
             shown, told = x.where(~per_pixel(here), shown), level.where(~here, told)
             velocity = read(shown, told, present=present, control=control)
+            a, b = self.blend.weights(level)
+            noise = (x - a * clean) / b.clamp(min=1e-6)  # that it was blended with; at level 0 nothing moves any more
             return velocity.where(~per_pixel(here), self.blend.target(clean, noise, level))
 
         return answer
@@ -50,10 +52,10 @@ class Replacing(Wrapper, ABC):
 
 @final
 class Renoised(Replacing):
-    """RW, replacement with noise: known frames are noised to the flight's level."""
+    """RW, replacement with noise: known frames are noised to the flight's level, as they are on their own way back."""
 
-    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
-        return self.blend.blend(clean, noise, level), level
+    def put(self, clean: Video, x: Video, level: Levels) -> tuple[Video, Levels]:
+        return x, level
 
 
 @final
@@ -61,7 +63,7 @@ class Replaced(Replacing):
     """RN, replacement without noise: known frames are clean, and at level 0. The model must know frames of two levels side by
     side (`Together(clean=...)`)."""
 
-    def put(self, clean: Video, noise: Video, level: Levels) -> tuple[Video, Levels]:
+    def put(self, clean: Video, x: Video, level: Levels) -> tuple[Video, Levels]:
         return clean, torch.zeros_like(level)
 
 
@@ -113,13 +115,11 @@ class Partitioned(Wrapper):
         return answer
 
 
-def _placed(x: Video, state: State, known: Known | None) -> tuple[Video, Video, Tensor]:
-    """(clean, noise, here (B, F)): the known frames at their places in the flight, zeros elsewhere, and the noise by which they
-    fell back."""
+def _placed(x: Video, known: Known | None) -> tuple[Video, Tensor]:
+    """(clean, here (B, F)): the known frames at their places in the flight, zeros elsewhere."""
     clean, here = torch.zeros_like(x), torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
     if known is not None:
         for i in range(known.position.shape[1]):
             match = torch.arange(x.shape[1], device=x.device) == known.position[:, i, None]
             clean, here = clean.where(~per_pixel(match), known.frames[:, i, None].to(x)), here | match
-    noise = FrameNoise((x.shape[2], x.shape[3], x.shape[4]))(state["seed"], state["at"], x.shape[1], 1).to(x)
-    return clean, noise, here
+    return clean, here

@@ -59,6 +59,9 @@ class Guided(Wrapper):
     def anchored(self, first: Video, state: State) -> State:
         return state  # no anchor stands beside such a model
 
+    def recached(self, newest: Video, state: State, *, control: Tensor | None = None) -> State:
+        return VideoModel.recached(self, newest, state, control=control)  # `remember` hides the past of the one, not the other
+
     def reader(self, state: State, known: Known | None = None) -> Reader:
         told = () if known is None else (known,)
         shown, dark = (self.model.reader(inner_state(state, name), *told) for name in ("with", "without"))

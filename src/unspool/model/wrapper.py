@@ -49,6 +49,9 @@ class Wrapper(VideoModel, ABC):
     def anchored(self, first: Video, state: State) -> State:
         return self.model.anchored(first, state)
 
+    def recached(self, newest: Video, state: State, *, control: Tensor | None = None) -> State:
+        return self.model.recached(newest, state, control=control)
+
     def forward(self, *given: Any, **told: Any) -> tuple[Video, State]:
         return self.model(*given, **told)
 
@@ -66,6 +69,13 @@ def innermost(model: VideoModel) -> VideoModel:
     while isinstance(model, Wrapper):
         model = model.model
     return model
+
+
+def seen_at_once(model: VideoModel, flight: int) -> int:
+    """Noisy frames of such a flight that the model which has the weights sees at once."""
+    while isinstance(model, Wrapper):
+        flight, model = model.seen(flight), model.model
+    return flight
 
 
 def own_part(state: State) -> State:

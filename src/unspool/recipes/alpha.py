@@ -6,6 +6,7 @@ from functools import partial
 
 from unspool.blend import AlphaBlend, Cosine
 from unspool.context import Local
+from unspool.grid import Shifted
 from unspool.laws import Independent
 from unspool.memory import Gist, Map
 from unspool.model import Predict
@@ -16,7 +17,7 @@ from unspool.system import System
 from unspool.train.buffer import Buffer
 from unspool.train.objectives import Target
 from unspool.train.stages import LGC_VD, Estimate, Mix, Stages
-from unspool.types import Count, Natural, Positive, Share
+from unspool.types import Count, Natural, Share, Shift
 
 HALVED = Map(8, 1 / (1 - 0.5 ** (1 / 6)))
 """A map that forgets half in six frames, a chunk of LGC-VD: its average of the newest encoding and all before."""
@@ -33,7 +34,7 @@ def alpha_context(
     steps: Count = 8,
     stages: Count = 4,
     estimate: Estimate = "blend",
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     least: Share = 0.1,
     loss: Target = "clean",
     corrective: bool = True,
@@ -58,7 +59,7 @@ def alpha_context(
     )  # fmt: skip
     objective = Stages(
         chunk, overlap, stages, estimate, corrective=corrective, mix=Mix(1 - unconditional, unconditional),
-        context_noise=context_noise, loss=loss, law=Independent(overlap + chunk, shift, least=least),
+        context_noise=context_noise, loss=loss, law=Independent(overlap + chunk, Shifted(shift), least=least),
         buffer=Buffer(depth=rollouts) if rollouts else None,
     )  # fmt: skip
     schedule = Staircase(steps, chunk, redo=overlap)

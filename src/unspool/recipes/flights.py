@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from unspool.blend import AlphaBlend
+from unspool.grid import Shifted
 from unspool.laws import Independent, Together
 from unspool.model import Predict
 from unspool.recipes.backbone import SizeName, backbone
@@ -11,7 +14,7 @@ from unspool.solver import euler
 from unspool.system import System
 from unspool.text import Wording
 from unspool.train.objectives import DiffusionForcing, OwnErrors, Target, TeacherForcing
-from unspool.types import Count, Natural, Positive, Share
+from unspool.types import Count, Natural, Share, Shift
 
 
 def chunk_by_chunk(
@@ -25,7 +28,7 @@ def chunk_by_chunk(
     window: Natural = 8,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     context_noise: Share = 0.2,
     anchor: Natural = 0,
     reach: Natural = 0,
@@ -42,7 +45,7 @@ def chunk_by_chunk(
     a channel and the prediction of the change since it.
     """
     model, codec = backbone(size, resolution, patch, components, window, chunk, predict, channels, anchor, controls, text=text)
-    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk, shift))
+    objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk, Shifted(shift)))
     schedule = Staircase(steps=steps, chunk=chunk)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)
 
@@ -59,7 +62,7 @@ def frame_by_frame(
     steps: Count = 4,
     frames: Count = 14,
     reach: Natural = 128,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     least: Share = 0.0,
     loss: Target = "velocity",
     own: Natural = 3,
@@ -77,7 +80,7 @@ def frame_by_frame(
     frames older than the clip in training, `own` frames made by a real rollout, and the prediction of the change.
     """
     model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls, text=text)
-    law = Independent(1, shift, least=least)
+    law = Independent(1, Shifted(shift), least=least)
     objective = OwnErrors(1, 2, own, own_steps, law, loss) if own else TeacherForcing(1, 2, law=law, loss=loss)
     return System(model, codec, AlphaBlend(), Staircase(steps=steps), euler, objective, frames, anchor, reach)
 
@@ -122,7 +125,7 @@ def diffusion_forcing(
     flight: Count = 4,
     steps: Count = 16,
     frames: Count = 22,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     clean: Share = 0.1,
     anchor: Natural = 0,
     reach: Natural = 0,
@@ -138,6 +141,6 @@ def diffusion_forcing(
     levels in use. Ours: a causal transformer; clean frames in the flight with probability `clean` are FAR's (2503.19325, read).
     """
     model, codec = backbone(size, resolution, patch, components, window, 1, predict, channels, anchor, controls, text=text)
-    objective = DiffusionForcing(2, Independent(1, shift, clean))
-    schedule = Staircase(steps=steps, lag=1 / flight)
+    objective = DiffusionForcing(2, Independent(1, Shifted(shift), clean))
+    schedule = Staircase(steps=steps, lag=Fraction(1, flight))
     return System(model, codec, AlphaBlend(), schedule, euler, objective, frames, anchor, reach)

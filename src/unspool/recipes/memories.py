@@ -18,6 +18,7 @@ from typing import Literal
 
 from unspool.blend import AlphaBlend
 from unspool.codec import Codec
+from unspool.grid import Shifted
 from unspool.laws import Independent, Law
 from unspool.memory import LSTM, Delayed, Full, Latents, Memory, Window
 from unspool.model import Predict, VideoTransformer
@@ -27,7 +28,7 @@ from unspool.solver import euler
 from unspool.system import System
 from unspool.train.objectives import MemoryNoise, TeacherForcing
 from unspool.train.prefix import Prefixed
-from unspool.types import Count, Natural, Positive, Share
+from unspool.types import Count, Natural, Share, Shift
 
 NoiseOn = Literal["memory", "frames"]
 
@@ -44,7 +45,7 @@ def rad(
     delay: Natural = 0,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     context_noise: Share = 0.2,
     prefix: Share = 0.0,
     horizon: Natural | None = None,
@@ -82,7 +83,7 @@ def rad_chunkwise(
     window: Natural = 0,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     context_noise: Share = 0.2,
     prefix: Share = 0.0,
     horizon: Natural | None = None,
@@ -116,7 +117,7 @@ def malt(
     segment: Count = 4,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     noise: Share = 0.2,
     noise_on: NoiseOn = "memory",
     forgotten: Share = 0.1,
@@ -151,7 +152,7 @@ def malt_nomemory(
     chunk: Count = 4,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     prefix: Share = 0.0,
     predict: Predict = "change",
     controls: Natural = 0,
@@ -180,7 +181,7 @@ def window(
     sink: Natural = 0,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     context_noise: Share = 0.2,
     prefix: Share = 0.0,
     predict: Predict = "change",
@@ -211,7 +212,7 @@ def full(
     capacity: Count = 128,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     context_noise: Share = 0.2,
     prefix: Share = 0.0,
     predict: Predict = "change",
@@ -240,7 +241,7 @@ def none(
     chunk: Count = 1,
     steps: Count = 8,
     frames: Count = 22,
-    shift: Positive = 3.0,
+    shift: Shift = 3.0,
     prefix: Share = 0.0,
     predict: Predict = "change",
     controls: Natural = 0,
@@ -266,5 +267,5 @@ def _system(
 
 
 def _prefixed(chunk: int, shift: float, prefix: float) -> Law:
-    law = Independent(chunk, shift)
+    law = Independent(chunk, Shifted(shift))
     return Prefixed(law, prefix, chunk) if prefix else law

@@ -5,18 +5,18 @@ window and remembers nothing else: weights of one load in the others where `size
 `ar-diffusion` and `acdit` look back alone and keep a key/value cache.
 
 size: of the transformer. resolution: pixels of a frame's side. patch: pixels of a token's side. components: numbers that the
-codec keeps of a patch, 0 for its pixels. chunk: frames that share a level, enter and leave together. chunks: in flight at
-once. kept: clean chunks that stand in front of the flight, 0 for none. flight: frames in flight at once. before: clean frames
-that stand in front of the flight. partitions: clips that the queue is long. steps: of a descent from noise to clean. shift:
-above 1, more of the descent is near noise; it grows with the tokens in flight. jitter: of all levels of a training window
-together, in gaps between two chunks. partial: share of training windows of the beginning and of the end, half each. bare:
-share of the beginnings that are learned from nothing. opening: share of training windows of the beginning. clean: share of
-chunks that training leaves without noise. window: frames that the key/value cache keeps. frames: of a training clip.
-context_noise: highest level of the noise on the history in training, told to the model. reweigh: how much less a frame counts
-in training behind noisy ones, 0 for not at all. alone: one block is learned in a pass rather than all. predict: what the
-network puts out, and the error is taken of. controls: features of an action per frame that the model is told, 0 for none; then
-the data must have as many. text: what prompts are made of: `captions` for the words of the data's captions, or the folder of a
-transformers encoder.
+codec keeps of a patch, 0 for its pixels. chunk: frames that share a level, enter and leave together. chunks: in flight at once.
+kept: clean chunks that stand in front of the flight, 0 for none. flight: frames in flight at once. before: clean frames that
+stand in front of the flight. partitions: clips that the queue is long. together: frames of the queue that share a level and
+leave together. steps: of a descent from noise to clean. shift: times what the tokens in flight ask for: above 1, more of the
+descent is near noise. jitter: of all levels of a training window together, in gaps between two chunks. partial: share of
+training windows of the beginning, of the end and of videos shorter than a window, a third each. bare: share of the beginnings
+that are learned from nothing. opening: share of training windows of the beginning. clean: share of chunks that training leaves
+without noise. window: frames that the key/value cache keeps. frames: of a training clip. context_noise: highest level of the
+noise on the history in training, told to the model. reweigh: how much less a frame counts in training behind noisy ones, 0 for
+not at all. alone: one block is learned in a pass rather than all. predict: what the network puts out, and the error is taken
+of. controls: features of an action per frame that the model is told, 0 for none; then the data must have as many. text: what
+prompts are made of: `captions` for the words of the data's captions, or the folder of a transformers encoder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Literal
 
 from unspool.blend import AlphaBlend
 from unspool.codec import Codec
-from unspool.grid import Shifted, ratio
+from unspool.errors import UserError
+from unspool.grid import ByTokens
 from unspool.laws import Independent, NonDecreasing, Ramp, Together
 from unspool.model import VideoTransformer
 from unspool.model.baselines import Partitioned, Renoised, Replaced, Replacing
@@ -37,7 +38,7 @@ from unspool.system import System
 from unspool.text import Wording
 from unspool.train.objectives import ByContext, DiffusionForcing, TeacherForcing
 from unspool.train.windows import Windows
-from unspool.types import Count, Natural, Positive, Share
+from unspool.types import Count, Natural, Share, Shift
 
 Output = Literal["velocity", "clean"]
 BASE = 64 * 16
@@ -54,7 +55,7 @@ def progressive(
     chunks: Count = 8,
     kept: Natural = 1,
     steps: Count = 16,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     jitter: Share = 0.4,
     partial: Share = 0.3,
     bare: Share = 0.5,
@@ -70,10 +71,12 @@ def progressive(
     the clean chunk without loss, variable length, the shift of the levels. Ours: the backbone and codec, a ramp between any two
     stages so that `steps` may change in use, the shares of partial windows, beginnings from nothing, clean prediction.
     """
-    flight = chunk * chunks
+    flight, part = chunk * chunks, partial / 3
+    if kept > chunks:
+        raise UserError(f"{kept} clean chunks would stand in front of {chunks} noisy ones: set kept to 0 .. {chunks}")
     model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, text, before=kept * chunk)
-    grid = _grid(shift, resolution, patch, flight)
-    law = Ramp(chunk, 0, jitter, partial / 2, partial / 2, grid=grid)
+    grid = _grid(shift, resolution, patch)
+    law = Ramp(chunk, 0, jitter, part, part, grid=grid.over(flight), brief=part)
     schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=grid, grow=True)
     objective = Windows(kept * chunk, law, bare, predict)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, kept * chunk + flight)
@@ -88,7 +91,7 @@ def progressive_free(
     chunk: Count = 2,
     chunks: Count = 8,
     steps: Count = 16,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
@@ -103,7 +106,7 @@ def progressive_free(
     """
     flight = chunk * chunks
     model, codec = _backbone(size, resolution, patch, components, predict, controls, flight + chunk, text, before=chunk)
-    schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=_grid(shift, resolution, patch, flight), grow=True)
+    schedule = Staircase(steps, chunk, Fraction(1, chunks), grid=_grid(shift, resolution, patch), grow=True)
     objective = DiffusionForcing(0, Together(chunk, clean), loss=predict)
     return System(model, codec, AlphaBlend(), schedule, euler, objective, flight + chunk)
 
@@ -184,6 +187,8 @@ def acdit(
     clean frames are causal by frame, so that the cache does not depend on where blocks begin; it keeps `window` frames where
     ACDiT keeps all; velocity prediction; CARD's loss weights (`reweigh`), which count where the history is noisy.
     """
+    if reweigh and not context_noise:
+        raise UserError("reweigh counts frames by the noise on their history, which has none: set context_noise above 0")
     model, codec = _backbone(size, resolution, patch, components, predict, controls, chunk, text, window=window)
     weigh = ByContext(reweigh) if reweigh else None
     objective = TeacherForcing(chunk, 2, context_noise, Independent(chunk), predict, weigh=weigh, alone=alone)
@@ -199,7 +204,7 @@ def replace_noised(
     chunk: Count = 2,
     chunks: Count = 8,
     steps: Count = 16,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
@@ -211,7 +216,7 @@ def replace_noised(
     `progressive-free`, and one draw of noise for a chunk that is put back.
     """
     base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
-    grid = _grid(shift, resolution, patch, chunk * (chunks + 1))
+    grid = _grid(shift, resolution, patch)
     return _clip_by_clip(Renoised, *base, steps, chunk, chunks, grid, clean, predict)
 
 
@@ -224,7 +229,7 @@ def replace_clean(
     chunk: Count = 2,
     chunks: Count = 8,
     steps: Count = 16,
-    shift: Positive = 1.0,
+    shift: Shift = 1.0,
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
@@ -236,7 +241,7 @@ def replace_clean(
     `progressive-free`, which is told that what is put back is clean.
     """
     base = _backbone(size, resolution, patch, components, predict, controls, chunk * (chunks + 1), text)
-    grid = _grid(shift, resolution, patch, chunk * (chunks + 1))
+    grid = _grid(shift, resolution, patch)
     return _clip_by_clip(Replaced, *base, steps, chunk, chunks, grid, clean, predict)
 
 
@@ -249,6 +254,7 @@ def fifo(
     chunk: Count = 2,
     chunks: Count = 8,
     partitions: Count = 2,
+    together: Count = 1,
     clean: Share = 0.25,
     predict: Output = "clean",
     controls: Natural = 0,
@@ -256,15 +262,23 @@ def fifo(
 ) -> System:
     """A queue of frames from clean to noise, several clips long, cut into clips for a model that never learned it.
 
-    Every step one frame leaves and one enters: a descent has as many steps as the queue has frames.
+    Every step one frame leaves and one enters: a descent has as many steps as the queue has frames, 36 where `progressive` has
+    16, and clips that overlap are half as many frames again. That is three times the token-forwards of `progressive`;
+    `together` 3 asks for as many.
 
     Source: FIFO-Diffusion (2405.11473), reconstructed from descriptions: the queue, its partitions, looking ahead by half a
-    clip. Ours: the base model, that of `progressive-free`, and a queue that begins as noise.
+    clip, a queue that begins as the context, noised. Ours: the base model, that of `progressive-free`, and frames that leave
+    together.
     """
     clip = chunk * (chunks + 1)
     model, codec = _backbone(size, resolution, patch, components, predict, controls, clip, text)
     queue = partitions * clip
-    schedule, task = Staircase(queue, 1, Fraction(1, queue)), DiffusionForcing(0, Together(chunk, clean), loss=predict)
+    if queue % together:
+        near = [n for n in range(1, queue + 1) if queue % n == 0]
+        fits = " or ".join(str(n) for n in sorted(sorted(near, key=lambda n: abs(n - together))[:2]))
+        raise UserError(f"a queue of {queue} frames does not leave by {together} frames: set together to {fits}")
+    schedule = Staircase(queue // together, together, Fraction(together, queue), queued=True)
+    task = DiffusionForcing(0, Together(chunk, clean), loss=predict)
     return System(Partitioned(model, clip), codec, model.blend, schedule, euler, task, clip)
 
 
@@ -277,13 +291,13 @@ def _backbone(
     return backbone(size, resolution, patch, components, window, sight, predict, 0, 0, controls, before=before, text=text)
 
 
-def _grid(shift: float, resolution: int, patch: int, flight: int) -> Shifted:
-    """The shift that so many tokens in flight ask for."""
-    return Shifted(shift * ratio((resolution // patch) ** 2 * flight, BASE))
+def _grid(shift: float, resolution: int, patch: int) -> ByTokens:
+    """The shift that the tokens in flight ask for, however many these are."""
+    return ByTokens(shift, (resolution // patch) ** 2, BASE)
 
 
 def _clip_by_clip(
-    put_back: type[Replacing], model: VideoTransformer, codec: Codec, steps: int, chunk: int, chunks: int, grid: Shifted,
+    put_back: type[Replacing], model: VideoTransformer, codec: Codec, steps: int, chunk: int, chunks: int, grid: ByTokens,
     clean: float, predict: Output,
 ) -> System:  # fmt: skip
     """All chunks of a clip at one level, behind one that is there already and is put back."""

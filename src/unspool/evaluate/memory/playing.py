@@ -17,7 +17,7 @@ from torch import Tensor
 from unspool.errors import UserError
 from unspool.evaluate.curves import check
 from unspool.evaluate.memory.scenes import Scene
-from unspool.rollout import begin, stream
+from unspool.rollout import opened, stream
 from unspool.system import System
 from unspool.types import State, Video
 
@@ -59,10 +59,11 @@ def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
         raise UserError("this model takes no actions: train it with --controls K, the number of features of an action")
     latents = encode(system, np.stack([scene.frames[:context] for scene in scenes]))
     seeds = torch.full((len(scenes),), seed, dtype=torch.int64)
-    rollout = begin(system.model, latents, seed=seeds, redo=plan.redo, control=told[:, :context])
+    controls = partial(_rows, told)
+    rollout = opened(system.model, system.blend, plan, latents, seed=seeds, controls=controls, solver=system.solver)
     made, decoder = [], system.codec.decode(latents, {})[1]
     for chunk in stream(
-        system.model, system.blend, plan, rollout, controls=partial(_rows, told), frames=length - context, solver=system.solver
+        system.model, system.blend, plan, rollout, controls=controls, frames=length - context, solver=system.solver
     ):
         video, decoder = system.codec.decode(chunk.frames, decoder)
         if not torch.isfinite(video).all():
@@ -72,9 +73,9 @@ def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
 
 
 def _rows(told: Tensor, at: Tensor, frames: int) -> Tensor:
-    """The actions (B, frames, K) of absolute frames at (B,) and on; behind the last, the last again."""
+    """The actions (B, frames, K) of absolute frames at (B,) and on; outside of those known, the nearest."""
     columns = at[:, None] + torch.arange(frames, device=at.device)
-    return told[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=told.shape[1] - 1)]
+    return told[torch.arange(len(at), device=at.device)[:, None], columns.clamp(0, told.shape[1] - 1)]
 
 
 def _pixels(video: Video) -> np.ndarray:
