@@ -17,12 +17,14 @@ from typing import Any
 import torch
 
 from unspool import config, hub, recipes, store
+from unspool import noise as rng
 from unspool.errors import UserError
 from unspool.noise import FrameNoise
 from unspool.rollout import Chunk, Rollout, begin, stream
 from unspool.schedule import Plan
 from unspool.system import System
 from unspool.testing import scale_weights
+from unspool.types import Controls
 
 REAL_TIME = 30.0  # frames per second of the videos
 
@@ -53,10 +55,21 @@ def load(model: str, pairs: Sequence[str]) -> System:
 
 def rollout_of(system: System, plan: Plan, streams: int = 1) -> Rollout:
     """`streams` rollouts after max(2, redo) frames; the frames are noise, which takes as long as any others."""
-    shape = system.model.shape
-    zero = torch.zeros(streams, dtype=torch.int64)
-    context = FrameNoise(shape)(zero - 1, zero, max(2, plan.redo)).clamp(-1, 1)
-    return begin(system.model, context, seed=0, redo=plan.redo)
+    model, zero = system.model, torch.zeros(streams, dtype=torch.int64)
+    context = FrameNoise(model.shape)(zero - 1, zero, max(2, plan.redo)).clamp(-1, 1)
+    acted = actions_of(system)
+    return begin(model, context, seed=0, redo=plan.redo, control=acted and acted(zero, context.shape[1]))
+
+
+def actions_of(system: System) -> Controls | None:
+    """Noise for actions as well, of each absolute frame its own, and nothing said; None for a model that takes none."""
+    model = system.model
+
+    def told(at: torch.Tensor, frames: int) -> torch.Tensor:
+        frame = at[:, None] + torch.arange(frames)
+        return torch.nn.functional.pad(rng.normal(rng.fold(frame, 7), model.controls), (0, model.prompts))
+
+    return told if model.controls else None
 
 
 @dataclass
@@ -73,7 +86,8 @@ def walk(system: System, streams: int, frames: int, **options: Any) -> Iterator[
     """Roll out `frames` frames, timing each chunk."""
     plan = system.schedule.plan()
     rollout = rollout_of(system, plan, streams)
-    chunks = stream(system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, **options)
+    acted = actions_of(system)
+    chunks = stream(system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=acted, **options)
     codec = rollout.codec
     while True:
         start = perf_counter()

@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unspool.codec import load_codec
+from unspool.codec import load_codec, to_pixels, to_video
 from unspool.data.shards import open_shards
-from unspool.sampling import to_pixels
 from unspool.store import write_aside
-from unspool.train.clips import to_video
 
 FRAMES, SIDE, SCALE, GAP = 8, 64, 2, 8
 BEFORE = 9  # frames in front of the one that is shown, for a codec that looks back

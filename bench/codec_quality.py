@@ -19,12 +19,10 @@ import torch
 
 from unspool import store
 from unspool.cli.progress import Bar
-from unspool.codec import load_codec
+from unspool.codec import load_codec, to_pixels, to_video
 from unspool.codec.trained import find_codec
 from unspool.data.shards import open_shards
 from unspool.evaluate.bootstrap import Interval, ratio
-from unspool.sampling import to_pixels
-from unspool.train.clips import to_video
 
 BLOCK = 40  # frames that go through at once
 

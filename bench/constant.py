@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _common import main, median, table, walk
+from _common import actions_of, main, median, table, walk
 
 from unspool import store
 from unspool.errors import UserError
@@ -60,8 +60,8 @@ def measure(system: System, options: argparse.Namespace) -> dict[str, Any]:
 @torch.inference_mode()
 def chunk_seconds(system: System, rollout: Rollout) -> float:
     """Seconds of the chunk that follows, decoded."""
-    plan, start = system.schedule.plan(), perf_counter()
-    chunk = next(stream(system.model, system.blend, plan, rollout, frames=plan.hop, solver=system.solver))
+    plan, acted, start = system.schedule.plan(), actions_of(system), perf_counter()
+    chunk = next(stream(system.model, system.blend, plan, rollout, frames=plan.hop, solver=system.solver, controls=acted))
     system.codec.decode(chunk.frames, rollout.codec)
     return perf_counter() - start
 

@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _common import REAL_TIME, main, quantile, rollout_of, table, walk
+from _common import REAL_TIME, actions_of, main, quantile, rollout_of, table, walk
 
 from unspool.errors import UserError
 from unspool.explain import explain_dict
@@ -106,7 +106,8 @@ def _components(system: System, name: str, frames: int) -> dict[str, Any]:
             object.__setattr__(model, key, value)
         plan = system.schedule.plan()
         rollout = rollout_of(system, plan)
-        chunks = stream(model, system.blend, plan, rollout, source=source, frames=frames, solver=system.solver)
+        told = {"source": source, "frames": frames, "controls": actions_of(system)}
+        chunks = stream(model, system.blend, plan, rollout, solver=system.solver, **told)
         codec, count = rollout.codec, 0
         decode = clocked("decode", decode)
         with torch.inference_mode():

@@ -7,6 +7,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+import stable_baselines3
 from gymnasium.utils.env_checker import check_env
 
 from unspool.data import open_world
@@ -114,10 +115,8 @@ def test_a_world_names_what_one_may_do() -> None:
 
 
 def test_an_agent_of_a_library_runs_a_thousand_steps() -> None:
-    """Stable-Baselines3 brings pandas, so it is no extra of ours; where it is installed it acts here."""
-    agents = pytest.importorskip("stable_baselines3")
     env = world(frames=100)
-    agent = agents.DQN("MlpPolicy", env, learning_starts=100, buffer_size=500, seed=0, device="cpu").learn(1000)
+    agent = stable_baselines3.DQN("MlpPolicy", env, learning_starts=100, buffer_size=500, seed=0, device="cpu").learn(1000)
     assert agent.num_timesteps == 1000
     assert len({picture.tobytes() for picture in agent.replay_buffer.observations}) > 400, "of 500 that are kept"
 

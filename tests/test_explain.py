@@ -132,6 +132,51 @@ def test_what_cannot_be_seen_in_training_is_refused_or_told() -> None:
     assert "up to 60 frames (2 s) before the clip" in told
 
 
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "why", "mended"),
+    [
+        ("rad", {"delay": 21}, "read 21 frames late is empty", {"frames": 23}),
+        ("rad", {"delay": 100_000}, "set delay to at most 20$", {"delay": 20}),
+        ("rad", {"delay": 4, "chunk": 3, "frames": 5, "window": 2}, "read 4 frames late is empty", {"delay": 3}),
+        ("malt", {"segment": 30}, "at most 18 frames of the past, a segment has 30", {"frames": 34}),
+        ("malt", {"frames": 9}, "nothing would ever enter the memory", {"frames": 11}),
+        ("full", {"capacity": 8}, "at most 21 frames of the past, and memory full has place for 8", {"capacity": 21}),
+    ],
+)  # fmt: skip
+def test_a_memory_that_training_never_reads_is_refused(
+    recipe: str, arguments: dict[str, int], why: str, mended: dict[str, int]
+) -> None:
+    """In one line, at once; what the line names is enough."""
+    with pytest.raises(UserError, match=why):
+        check(RECIPES[recipe](**TINY, **arguments))
+    made = RECIPES[recipe](**{**TINY, **arguments, **mended})
+    assert not [line for line in check(made) if "of the past" in line]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "why"),
+    [
+        ("window", {"sink": 2, "frames": 8}, "window of 8 has lost them: set frames to at least 11 or window to at most 5"),
+        ("rad", {"horizon": 21}, "cut after 21 frames, which is never: set frames to at least 23 or horizon to at most 20"),
+        ("rad", {"horizon": 18, "delay": 4}, "cut after 18 frames, which is never: set frames to at least 24 or horizon to"),
+        ("malt", {"horizon": 5}, "after 5 segments of 4, which is never: set frames to at least 25 or horizon to at most 4"),
+    ],
+)  # fmt: skip
+def test_what_only_happens_in_use_is_told(recipe: str, arguments: dict[str, int], why: str) -> None:
+    assert any(why in line for line in check(RECIPES[recipe](**TINY, **arguments)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments"),
+    [
+        ("window", {"sink": 2}), ("rad", {"horizon": 20}), ("rad", {"delay": 20}), ("malt", {"horizon": 4}),
+        ("malt", {"segment": 18}), ("window", {"sink": 2, "frames": 8, "window": 5}),
+    ],
+)  # fmt: skip
+def test_what_training_reaches_is_no_warning(recipe: str, arguments: dict[str, int]) -> None:
+    assert check(RECIPES[recipe](**TINY, **arguments)) == []
+
+
 def test_what_carries_the_past_is_told() -> None:
     for recipe, said in {"rad": "a recurrence over all before", "alpha-context": "a gist of all before"}.items():
         assert said in explain(config.build(recipe, TINY), measure=False)

@@ -15,10 +15,11 @@ from unspool.errors import UserError
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, fork, stream
 from unspool.system import System
-from unspool.testing import assert_equal, scale_weights
+from unspool.testing import assert_equal, draw, scale_weights
 from unspool.train.options import TrainOptions
 from unspool.train.trainer import Trainer
 from unspool.training import write_samples
+from unspool.types import Clip, Levels, State, Video
 
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "read late": ("rad", {"delay": 4, "window": 4}),
@@ -37,7 +38,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def small(name: str, **more: Any) -> System:
     torch.manual_seed(0)
-    return RECIPES[name](size="nano", resolution=16, patch=8, components=0, frames=10, steps=2, controls=2, **more)
+    return RECIPES[name](**{"frames": 10, **more}, size="nano", resolution=16, patch=8, components=0, steps=2, controls=2)
 
 
 @pytest.mark.parametrize(("name", "more"), SWITCHES.values(), ids=SWITCHES.keys())
@@ -68,6 +69,42 @@ def test_a_switch_trains_and_rolls_out(name: str, more: dict[str, Any]) -> None:
     assert_equal(torch.cat([c.frames for c in again], 1), rest[:, :4], "resumed")
     other = list(stream(model, system.blend, plan, fork(middle.rollout, 9), frames=4, controls=act))
     assert not torch.equal(other[0].frames, again[0].frames)
+
+
+def phases(state: State) -> set[str]:
+    """How many frames each rollout of a batch stands behind the newest segment of its memory, if there is one."""
+    held = state["blocks"]["0"]["0"]
+    empty = ~held["memory"].flatten(1).any(1)
+    return {"no segment" if none else f"{count} behind" for none, count in zip(empty, held["count"].tolist(), strict=True)}
+
+
+@pytest.mark.parametrize("more", [{}, {"chunk": 3}, {"segment": 3}, {"chunk": 1, "segment": 5}], ids=str)
+def test_training_meets_every_phase_of_use(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """MALT: wherever a rollout begins, a clip of training had a flight as far behind its newest segment."""
+    system = small("malt", **{"frames": 22, **more})
+    model, trained, used = system.model, set[str](), set[str]()
+    forward, control = model.forward, torch.zeros(32, 22, 2)
+
+    def seen(clean: Video, x: Video, level: Levels, starts: tuple[int, ...], state: State, **told: Any):
+        for start in starts:
+            trained.update(phases(model.remember(clean[:, :start], state, control=control[:, :start])))
+        return forward(clean, x, level, starts, state, **told)
+
+    clip = Clip(draw(1, shape=(32, 22, *model.shape), dtype=torch.float32), control)
+    monkeypatch.setattr(model, "forward", seen)
+    with torch.no_grad():
+        list(system.objective(model, system.blend, clip, torch.arange(32)))
+    for context in range(2, 12):
+        given = draw(2, shape=(1, context, *model.shape), dtype=torch.float32)
+        begun = begin(model, given, seed=0, control=torch.zeros(1, context, 2))
+        used |= phases(begun.state)
+        for chunk in stream(
+            model, system.blend, system.schedule.plan(), begun, frames=12, controls=lambda at, n: torch.zeros(1, n, 2)
+        ):
+            used |= phases(chunk.rollout.state)
+    segment = more.get("segment", 4)
+    assert used == {"no segment", *(f"{n} behind" for n in range(segment))}, "a use that is none"
+    assert used <= trained, f"never trained: {sorted(used - trained)}"
 
 
 def test_noise_on_the_memory_is_another_loss_than_none() -> None:

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from unspool import store
+from unspool.codec import to_video
 from unspool.data import Clips
 from unspool.recipes import RECIPES
 from unspool.rollout import begin, stream
 from unspool.system import System
 from unspool.train.checkpoints import Keeper
-from unspool.train.clips import to_video
 from unspool.train.options import TrainOptions
 from unspool.train.ranks import Ranks
 from unspool.train.trainer import Trainer

@@ -20,7 +20,7 @@ from unspool.errors import UserError
 from unspool.model import VideoTransformer
 from unspool.model.video import Reader
 from unspool.noise import FrameNoise
-from unspool.rollout import Chunk, Rollout, begin, fill, stream
+from unspool.rollout import Chunk, Rollout, begin, by_frame, fill, stream
 from unspool.schedule import Staircase
 from unspool.snapshot import load_rollout, save_rollout
 from unspool.testing import (
@@ -29,6 +29,7 @@ from unspool.testing import (
     Replayed,
     assert_close,
     assert_equal,
+    draw,
     error,
     map_state,
     nano,
@@ -230,6 +231,18 @@ def test_streamed_equals_the_slow_oracles(case: Staircase, options: dict[str, An
     assert_close(fast, joined(run(Replayed(model), case, 14)), "replayed")
     if not options:
         assert_close(fast, joined(run(banded(model), case, 14)), "banded")
+
+
+def test_streamed_equals_the_slow_oracle_under_actions() -> None:
+    model, told = nano(controls=2), draw(9, shape=(2, 40, 2))
+    made = []
+    for one in (model, Replayed(model)):
+        rollout = begin(one, video(4), seed=3, control=told[:, :4])
+        acted = by_frame(told, torch.zeros(2, dtype=torch.int64))
+        made.append(joined(list(stream(one, BLEND, CASES["chunk by chunk"].plan(), rollout, frames=10, controls=acted))))
+    assert_close(made[0], made[1], "replayed under actions")
+    still = begin(model, video(4), seed=3, control=0 * told[:, :4])
+    assert error(made[1], joined(run(model, CASES["chunk by chunk"], 10, still, controls=lambda at, n: 0 * told[:, :n]))) > 0.01
 
 
 def test_streamed_equals_the_slow_oracles_in_single_precision() -> None:

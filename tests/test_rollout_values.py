@@ -15,7 +15,7 @@ from unspool.context import Local
 from unspool.errors import UserError
 from unspool.fits import check_levels
 from unspool.grid import Shifted
-from unspool.rollout import Chunk, Rollout, begin, fill, fork, stream
+from unspool.rollout import Chunk, Rollout, begin, by_frame, fill, fork, stream
 from unspool.schedule import Staircase
 from unspool.solver import midpoint
 from unspool.testing import (
@@ -152,6 +152,24 @@ def test_actions_that_are_missing_or_of_another_shape_are_refused() -> None:
         with pytest.raises(UserError, match=r"the actions of 2 frames have shape .* the model takes"):
             next(stream(model, BLEND, plan, rollout, controls=lambda at, frames, told=told: told))
     next(stream(model, BLEND, plan, rollout, controls=lambda at, frames: steered(frames)))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_actions_that_are_not_finite_are_refused(odd: float) -> None:
+    model, plan, told = nano(controls=3), CASES["chunk by chunk"].plan(), steered(4)
+    rollout = begin(model, video(4), seed=3, control=told)
+    told[1, 2, 0] = odd
+    with pytest.raises(UserError, match="some actions of the context are not finite"):
+        begin(model, video(4), seed=3, control=told)
+    with pytest.raises(UserError, match="some actions of 2 frames are not finite"):
+        next(stream(model, BLEND, plan, rollout, controls=lambda at, frames: told[:, 2 : 2 + frames]))
+
+
+def test_known_actions_by_absolute_frame() -> None:
+    """Each video's own beginning counts, and the last action is held."""
+    control = torch.arange(10.0).reshape(2, 5, 1)
+    told = by_frame(control, torch.tensor([7, 100]))(torch.tensor([9, 103]), 4)
+    assert told[..., 0].tolist() == [[2, 3, 4, 4], [8, 9, 9, 9]]
 
 
 def test_a_rollout_of_another_model_batch_or_precision_is_refused() -> None:

@@ -54,7 +54,8 @@ def checked(model: VideoModel, controls: Controls | None, batch: int) -> Control
 
 
 def check_actions(model: VideoModel, told: Tensor | None, shape: tuple[int, int], of: str) -> None:
-    """shape: (B, frames). Raises UserError for actions that are missing, and for controls of another shape."""
+    """shape: (B, frames). Raises UserError for actions that are missing, for controls of another shape, and for those that are
+    not finite, unless they are on a GPU: asking would stop its queue."""
     if told is None and model.controls:
         raise UserError(f"this model takes actions of {model.controls} numbers, and {of} has none: give its actions")
     numbers = model.controls + model.prompts
@@ -62,3 +63,5 @@ def check_actions(model: VideoModel, told: Tensor | None, shape: tuple[int, int]
         return
     if tuple(told.shape) != (wanted := (*shape, numbers)):
         raise UserError(f"the actions of {of} have shape {tuple(told.shape)}, the model takes {wanted}: one row for each frame")
+    if told.device.type == "cpu" and not torch.isfinite(told).all():
+        raise UserError(f"some actions of {of} are not finite: give finite numbers, or leave that episode out")

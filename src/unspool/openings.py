@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from unspool.codec import to_pixels
 from unspool.data import WORLDS, open_world
 from unspool.data.episodes import Episode, Frame, check_tracks
 from unspool.data.resample import Counted, at_rate, same_rate, tracks_at, width_of
 from unspool.data.shards import MANIFEST, open_shards
 from unspool.errors import NothingThere, UserError
-from unspool.sampling import picture_size, to_pixels
+from unspool.sampling import picture_size
 from unspool.system import System
 
 MOST_CONTEXT = 10_000

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from unspool import hub, sampling, store
-from unspool.codec import Codec, Pixels, load_codec
+from unspool.codec import Codec, Pixels, load_codec, to_video
 from unspool.codec.trained import find_codec, is_codec
 from unspool.data.episodes import EpisodeSet
 from unspool.data.how import Encoder, Preparation
 from unspool.data.prepare import Progress, prepare
 from unspool.data.shards import Manifest
 from unspool.errors import UserError
-from unspool.train.clips import to_video
 
 SIZE = 64
 

@@ -289,6 +289,17 @@ def fill(
     return _descend(model, blend, rows, x, state, known, exist, controls=controls, solver=solver, grad="none", fixed=False)
 
 
+def by_frame(control: Tensor, begun: Tensor) -> Controls:
+    """Actions (B, T, K) of videos whose first frames here are the absolute frames `begun` (B,), as `stream` asks for them;
+    outside of those known, the nearest."""
+
+    def told(at: Tensor, frames: int) -> Tensor:
+        columns = (at - begun)[:, None] + torch.arange(frames, device=at.device)
+        return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(0, control.shape[1] - 1)]
+
+    return told
+
+
 def fork(rollout: Rollout, seed: Tensor | int) -> Rollout:
     """The same past under another seed: what is remembered and in flight stays, what enters from now on differs."""
     batch = len(rollout.state["seed"])

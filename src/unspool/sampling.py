@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from unspool import store
+from unspool.codec import to_pixels, to_video
 from unspool.errors import UserError
 from unspool.interrupt import Interrupt
 from unspool.model import VideoTransformer
@@ -21,7 +22,6 @@ from unspool.model.wrapper import innermost
 from unspool.prompts import Script, Telling, newest_of, said_anew, span, stretches
 from unspool.rollout import Rollout, opened, stream
 from unspool.system import System
-from unspool.train.clips import to_video
 from unspool.train.stages import Stages
 from unspool.train.windows import Windows
 from unspool.types import Controls, Video
@@ -206,11 +206,6 @@ def check_frames(frames: int) -> None:
     if not 1 <= frames <= MOST_FRAMES:
         more = "; for more, go on from a saved rollout" if frames > MOST_FRAMES else ""
         raise UserError(f"frames is 1 to {MOST_FRAMES}, not {frames}{more}")
-
-
-def to_pixels(video: Video) -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
-    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 def write_futures(

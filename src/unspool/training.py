@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from unspool import config, encoding, hub, sampling, store
-from unspool.codec import CodecOptions
+from unspool.codec import CodecOptions, to_video
 from unspool.config import Setting, Settings
 from unspool.data import ClipSource, open_source
 from unspool.data.actions import actions_of
@@ -28,7 +28,6 @@ from unspool.prompts import Telling, frame_by_frame
 from unspool.system import System
 from unspool.text import CAPTIONS, vocabulary_of
 from unspool.train.checkpoints import load_weights
-from unspool.train.clips import to_video
 from unspool.train.codec import SQUARE, TRAINING, CodecJob
 from unspool.train.job import Report, Where, changes, conduct, find_checkpoint, held_out_of, refuse_a_run, world_changes
 from unspool.train.options import TrainOptions

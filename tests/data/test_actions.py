@@ -21,6 +21,8 @@ def test_a_world_names_its_actions_and_others_are_looked_at() -> None:
     assert actions_of(open_world("duel", 32)) is None
     one_of = np.eye(3, dtype=np.float32)[[0, 2, 1, 1]]
     assert seen_in(one_of) == Actions(("action 0", "action 1", "action 2")) and seen_in(one_of, NAMED.names) == NAMED
+    with pytest.raises(UserError, match="not finite"):
+        seen_in(np.where(one_of == 1, np.nan, one_of))
     assert seen_in(one_of * 0.5) == Actions(low=(0.0,) * 3, high=(0.5,) * 3), "means of several are numbers"
 
     class Unnamed:

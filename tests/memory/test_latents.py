@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import rms_norm
 
-from unspool.memory import Latents, noised
+from unspool.memory import Latents, noised, shifted
 from unspool.nn.rotary import rotate
 from unspool.testing import MakeMemory, assert_close, assert_equal, draw, error, memory_kit, scale_weights
 from unspool.testing.memory import past_is_remembered
@@ -106,9 +106,41 @@ def test_noise_is_seen_and_never_kept() -> None:
     assert error(read(one, 0.5)[0], read(other, 0.5)[0]) > 0.01
 
 
+def test_no_noise_is_drawn_where_none_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU; and what is read is what a level of zero gives where it is drawn."""
+    memory, noisy = ready(), draw(3, shape=(2, 1, 6, WIDTH))
+    state = memory.commit(draw(1, shape=(2, 4, 6, WIDTH)), start(memory), told(4))
+    barely = {**state, "level": torch.tensor([0, 1e-300], dtype=torch.float64)}  # one that is seen: noise is drawn for both
+    with_it = memory.read(noisy, memory.prepare(barely, GRID), told(1))
+    monkeypatch.setattr("unspool.noise.normal", None)
+    assert_close(memory.read(noisy, memory.prepare(state, GRID), told(1)), with_it)
+    with pytest.raises(TypeError):
+        memory.prepare(barely, GRID)
+
+
 def test_the_memory_does_not_grow() -> None:
     memory, state = ready(2), None
     state = start(memory)
     for i in range(30):
         state = memory.commit(draw(i, shape=(2, 40, 6, WIDTH)), state, told(40))
     assert_close(state["memory"].square().mean(-1), torch.ones(2, 5).double())
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+@pytest.mark.parametrize("frames", [0, 1, 2, 3, 8])
+def test_segments_that_begin_late_are_those_of_a_clip_without_its_first_frames(late: int, frames: int) -> None:
+    """By write, by scan and frame by frame, in the memory and in what is read."""
+    memory, clean, cond = ready(3), draw(1, shape=(2, 8, 6, WIDTH)), told(frames)
+    begun = shifted({"0": {"1": start(memory)}}, torch.full((2,), (late + 0.5) / 3))["0"]["1"]
+    after = memory.write(clean[:, :frames], begun, cond)[1]
+    want = memory.commit(clean[:, late:frames], start(memory), told(max(0, frames - late)))
+    assert_equal(after["memory"], want["memory"])
+    assert after["count"].tolist() == [frames - late if frames < late else int(want["count"][0])] * 2
+    one_by_one = begun
+    for f in range(frames):
+        one_by_one = memory.commit(clean[:, f : f + 1], one_by_one, told(1))
+    assert_close(one_by_one, after, "frame by frame")
+    noisy, flight = draw(3, shape=(2, 1, 1, 6, WIDTH)), Cond(torch.zeros(2, 1, 1, WIDTH), GRID, (0,))
+    _, seen, end = memory.scan(clean[:, :frames], noisy, (frames,), begun, cond, flight)
+    assert_close(seen[:, 0], memory.read(noisy[:, 0], memory.prepare(want, GRID), told(1)), "read by scan")
+    assert_close(end, after, "scan")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unspool import store
 from unspool.blend import AlphaBlend, Blend
-from unspool.codec import Pixels
+from unspool.codec import Pixels, to_video
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
@@ -28,7 +28,6 @@ from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, Objective, System
 from unspool.train.checkpoints import load_weights
-from unspool.train.clips import to_video
 from unspool.train.loop import train
 from unspool.train.objectives import OwnErrors, TeacherForcing
 from unspool.train.options import TrainOptions

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unspool import noise as rng
 from unspool.blend import AlphaBlend, Blend, Cosine
-from unspool.codec import Pixels
+from unspool.codec import Pixels, to_video
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
@@ -24,7 +24,6 @@ from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Objective, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, scale_weights, video
-from unspool.train.clips import to_video
 from unspool.train.objectives import DiffusionForcing, MemoryNoise, OwnErrors, TeacherForcing, wrong_by
 from unspool.train.options import TrainOptions
 from unspool.train.trainer import Trainer

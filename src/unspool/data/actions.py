@@ -115,7 +115,9 @@ def actions_of(source: ClipSource) -> Actions | None:
 
 def seen_in(rows: np.ndarray, names: tuple[str, ...] = ()) -> Actions:
     """What the actions (N, K) of some data are: named where there is a name for each of K; else numbered where each row is one
-    of K or nothing, or what ranges they have."""
+    of K or nothing, or what ranges they have. Raises UserError for actions that are not finite."""
+    if not np.isfinite(rows).all():
+        raise UserError("some actions of the data are not finite: mend them, or leave those videos out")
     if rows.shape[1] and len(names) == rows.shape[1]:
         return Actions(names)
     if rows.shape[1] > 1 and np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unspool.context import Cached
 from unspool.errors import UserError
+from unspool.explain.reached import Past, unreached
 from unspool.explain.trained import unseen
 from unspool.memory import Full, Gist, Memory, Window
 from unspool.model import VideoModel, VideoTransformer
@@ -81,7 +82,8 @@ def _check_clips(system: System) -> list[str]:
     task, flight = system.objective, _trained_flight(system)
     if isinstance(task, Stages):
         task.check(system.blend, system.frames)
-        return _check_past(system, 0, (task.stages - 1) * task.chunk)
+        longest = (task.stages - 1) * task.chunk
+        return _check_past(system, 0, longest, Past(system.frames, longest, system.frames - 1, MOST_FRAMES))
     if flight is None or not isinstance(task, DiffusionForcing | TeacherForcing | OwnErrors | Windows):
         return []
     least = (task.stages + 1) * task.chunk if isinstance(task, OwnErrors) else max(flight, 1)
@@ -91,13 +93,16 @@ def _check_clips(system: System) -> list[str]:
             f"set frames to at least {task.first + least}"
         )
     groups = (system.frames - task.first) // flight
-    longest = system.frames - 1 if isinstance(task, DiffusionForcing | Windows) else task.first + (groups - 1) * flight
-    return _check_past(system, task.first, longest)
+    whole = isinstance(task, DiffusionForcing | Windows)  # one flight holds all but the first frames: these are remembered
+    longest = system.frames - 1 if whole else task.first + (groups - 1) * flight
+    past = Past(system.frames, task.first if whole else longest, longest if whole else longest + flight - 1, MOST_FRAMES)
+    return _check_past(system, task.first, longest, past)
 
 
-def _check_past(system: System, first: int, longest: int) -> list[str]:
+def _check_past(system: System, first: int, longest: int, past: Past) -> list[str]:
     """What is to be seen of the past, against what training shows of it: `first` frames at least, `longest` at most."""
-    model, warnings = innermost(system.model), list[str]()
+    model = innermost(system.model)
+    warnings = unreached(memories(model), past)
     window, chunk = max((memory.frames for memory in windows(model)), default=0), system.schedule.chunk
     if 0 < window < chunk:
         fix = f"set window to {chunk} or more, or chunk to {window} or fewer"

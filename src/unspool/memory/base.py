@@ -24,7 +24,8 @@ class Memory(nn.Module, ABC):
 
     @abstractmethod
     def start(self, batch: int, *, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
-        """The empty state of `batch` rollouts over token grids of (rows, columns)."""
+        """The empty state of `batch` rollouts over token grids of (rows, columns), on `device`. Leaves are of `dtype`, or of
+        float32 where 16 bits are too few; counters are integers."""
 
     @abstractmethod
     def write(self, clean: Tokens, state: State, cond: Cond) -> tuple[Tokens, State]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, rms_norm
 
 from unspool.memory.base import Memory
-from unspool.nn.attention import attend
+from unspool.nn.attention import attend, normed
 from unspool.types import Cond, State, Tokens
 
 
@@ -77,9 +77,9 @@ class Gist(Memory):
         gist = state["gist"]
         place = torch.cat([one.expand(r * c, -1) for one, (r, c) in zip(self.place, self._sides(grid), strict=True)])
         where = torch.cat([_places(side, gist.shape[-1], gist.device) for side in self._sides(grid)])
-        normed = rms_norm(gist, gist.shape[-1:]) + (place + where).to(gist)
-        k, v = self.kv(normed.to(self.kv.weight)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return {"k": rms_norm(k, k.shape[-1:]) * self.norm_k.weight.to(k), "v": v}
+        tokens = rms_norm(gist, gist.shape[-1:]) + (place + where).to(gist)
+        k, v = self.kv(tokens.to(self.kv.weight)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return {"k": normed(k, self.norm_k.weight), "v": v}
 
     def read(self, noisy: Tokens, view: State, cond: Cond) -> Tokens:
         return self._look(noisy.flatten(1, 2), view).unflatten(1, noisy.shape[1:3])
@@ -122,7 +122,7 @@ class Gist(Memory):
     def _look(self, x: Tokens, view: State) -> Tokens:
         """x (B, L, D) attends to the maps."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        q = rms_norm(q, q.shape[-1:]) * self.norm_q.weight.to(q)
+        q = normed(q, self.norm_q.weight)
         return self.out(attend(q, view["k"].to(q), view["v"].to(q), None).transpose(1, 2).flatten(2))
 
     def _sides(self, grid: tuple[int, int]) -> list[tuple[int, int]]:

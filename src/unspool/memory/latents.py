@@ -19,7 +19,7 @@ from unspool import noise as rng
 from unspool.memory.base import Memory
 from unspool.memory.recurrence import cut, due
 from unspool.memory.window import sees
-from unspool.nn.attention import attend
+from unspool.nn.attention import attend, normed
 from unspool.nn.rotary import rotate
 from unspool.types import Cond, Levels, State, Tokens
 
@@ -34,7 +34,8 @@ class Latents(Memory):
     seen. horizon: segments after which gradient through the memory is cut; 0 lets none through, as MALT does, None all.
 
     State: "memory" (B, M, D), in float32 at least; "waiting" (B, segment - 1, N, D), newest last; "count" (B,), how many of
-    them exist; "level" and "key" (B,): how noisy the memory is when it is looked at, see `noised`.
+    them exist, below 0: how many frames go by before the first that is kept, see `shifted`; "level" and "key" (B,): how noisy
+    the memory is when it is looked at, see `noised`.
     """
 
     def __init__(self, width: int, heads: int, tokens: int = 64, segment: int = 1, horizon: int | None = 0) -> None:
@@ -70,12 +71,15 @@ class Latents(Memory):
         """Keys and values (B, heads, M, head dim) of the memory, as noisy as it is."""
         memory = state["memory"].detach() if self.horizon == 0 else state["memory"]
         level = state["level"][:, None, None]
-        noise = rng.normal(state["key"], *memory.shape[1:]).to(memory)
-        tokens = (1 - level) * memory + level * noise + self.place.to(memory) + level * self.told.to(memory)
+        # No noise is drawn where none is seen: on a CPU asking costs nothing, elsewhere it would stop the queue.
+        if level.device.type != "cpu" or level.any():
+            noise = rng.normal(state["key"], *memory.shape[1:]).to(memory)
+            memory = (1 - level) * memory + level * (noise + self.told.to(memory))
+        tokens = memory + self.place.to(memory)
         weight = self.qkv.weight
         kv = nn.functional.linear(tokens.to(weight), weight[weight.shape[1] :])
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return {"k": rms_norm(k, k.shape[-1:]) * self.norm_k.weight.to(k), "v": v}
+        return {"k": normed(k, self.norm_k.weight), "v": v}
 
     def read(self, noisy: Tokens, view: State, cond: Cond) -> Tokens:
         q, k, v = self._project(noisy)
@@ -121,10 +125,10 @@ class Latents(Memory):
                 written = self._updated(held, history[rows, columns].to(clean), grid)
                 memory.append(torch.where(whole[:, None, None], written, memory[-1]))
                 key.append(torch.where(whole, rng.fold(key[-1], 1), key[-1]))
-        ended = (count + frames) // size
+        ended = ((count + frames) // size).clamp(min=0)
         age = {"age": (state["age"] + ended) % self.horizon} if self.horizon else {}
         steps = {"memory": torch.stack(memory, 1), "key": torch.stack(key, 1)}
-        after = {"memory": memory[-1], "waiting": history[:, frames:].contiguous(), "count": (count + frames) % size}
+        after = {"memory": memory[-1], "waiting": history[:, frames:].contiguous(), "count": count + frames - ended * size}
         return steps, {**state, **after, "key": key[-1], **age}
 
     def _updated(self, memory: Tensor, segment: Tokens, grid: tuple[int, int]) -> Tensor:
@@ -146,14 +150,14 @@ class Latents(Memory):
         batch, held = steps["key"].shape
         level = state["level"].repeat_interleave(held)
         view = self.prepare({"memory": steps["memory"].flatten(0, 1), "key": steps["key"].flatten(), "level": level}, (0, 0))
-        at = (state["count"][:, None] + places) // self.segment  # segments that have ended before
+        at = ((state["count"][:, None] + places) // self.segment).clamp(min=0)  # segments that have ended before
         rows = (torch.arange(batch, device=at.device)[:, None] * held + at).flatten()
         return {name: leaf[rows] for name, leaf in view.items()}
 
     def _project(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:
         """(B, F, N, D) -> q, k, v, each (B, heads, F, N, head dim), q and k normed."""
         qkv = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)
-        q, k = (rms_norm(t, t.shape[-1:]) * norm.weight.to(t) for t, norm in zip(qkv, (self.norm_q, self.norm_k), strict=False))
+        q, k = (normed(t, norm.weight) for t, norm in zip(qkv, (self.norm_q, self.norm_k), strict=False))
         return q, k, qkv[2]
 
 
@@ -169,3 +173,16 @@ def noised(state: State, level: Levels, key: Tensor) -> State:
         name: noised(leaf, level, rng.fold(key, n)) if isinstance(leaf, dict) else leaf
         for n, (name, leaf) in enumerate(state.items())
     }
+
+
+def shifted(state: State, share: Tensor) -> State:
+    """The empty state of a model, or of any part of it, whose segments begin late: up to a segment less one frame goes by and
+    is not remembered, by share (B,) in [0, 1); all layers together.
+
+    A clip has one beginning, a rollout goes on from any number of frames: in training the segments of a clip must begin
+    anywhere, or flights stand at one distance behind the newest segment and in use at another.
+    """
+    if {"memory", "waiting", "count"} <= state.keys():
+        segment = state["waiting"].shape[1] + 1
+        return {**state, "count": state["count"] - (share * segment).to(state["count"])}
+    return {name: shifted(leaf, share) if isinstance(leaf, dict) else leaf for name, leaf in state.items()}

@@ -10,10 +10,9 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
 
 from unspool.memory.base import Memory
-from unspool.nn.attention import attend
+from unspool.nn.attention import attend, normed
 from unspool.types import Cond, State, Tokens
 
 
@@ -59,13 +58,9 @@ class Prompt(Memory):
             return torch.zeros_like(x)
         q = self._heads(self.q(x))
         k, v = (self._heads(part) for part in self.kv(text.to(x)).chunk(2, -1))
-        heard = attend(_normed(q, self.norm_q.weight), _normed(k, self.norm_k.weight), v, None)
+        heard = attend(normed(q, self.norm_q.weight), normed(k, self.norm_k.weight), v, None)
         return self.out(heard.transpose(1, 2).flatten(2)).reshape(x.shape)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(..., N, D) -> (frames, heads, N, head dim)."""
         return x.flatten(0, -3).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def _normed(x: Tensor, gain: Tensor) -> Tensor:
-    return rms_norm(x, x.shape[-1:]) * gain.to(x)  # the cast keeps bf16 under autocast

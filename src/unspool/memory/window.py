@@ -15,10 +15,10 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm
+from torch.nn.functional import linear
 
 from unspool.memory.base import Memory
-from unspool.nn.attention import attend
+from unspool.nn.attention import attend, normed
 from unspool.nn.rotary import rotate
 from unspool.types import Cond, State, Tokens
 
@@ -54,7 +54,7 @@ class Window(Memory):
 
     def commit(self, clean: Tokens, state: State, cond: Cond) -> State:
         k, v = self._heads(linear(clean, self.qkv.weight[self.qkv.in_features :]), 2)
-        return self._after(_normed(k, self.norm_k.weight), v, state)
+        return self._after(normed(k, self.norm_k.weight), v, state)
 
     def prepare(self, state: State, grid: tuple[int, int]) -> State:
         filled, k, v = self._filled(state["count"]), rotate(state["k"], 0, grid), state["v"]
@@ -122,7 +122,7 @@ class Window(Memory):
         """(B, F, N, D) -> q and k, normed, as one (2, B, heads, F, N, head dim), and v."""
         qkv = self._heads(self.qkv(x), 3)
         gain = torch.stack([self.norm_q.weight, self.norm_k.weight])[:, None, None, None, None]
-        return _normed(qkv[:2], gain), qkv[2]
+        return normed(qkv[:2], gain), qkv[2]
 
     def _heads(self, x: Tokens, parts: int) -> Tensor:
         """(B, F, N, parts * D) -> (parts, B, heads, F, N, head dim)."""
@@ -185,10 +185,6 @@ class Window(Memory):
         """(frames, past + frames) bool: query f stands at past + f and sees itself and W frames back."""
         age = past + torch.arange(frames, device=device)[:, None] - torch.arange(past + frames, device=device)
         return (age >= 0) & (age <= self.frames)
-
-
-def _normed(x: Tensor, gain: Tensor) -> Tensor:
-    return rms_norm(x, x.shape[-1:]) * gain.to(x)  # the cast keeps bf16 under autocast
 
 
 def _present(cond: Cond, x: Tokens) -> Tensor:

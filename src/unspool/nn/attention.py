@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 SMALL = 1 << 20
 """Up to so many scores a head, plain matrix products beat the flash kernel on a CPU: forward and backward of 40 x 3 heads of
@@ -20,3 +20,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, see: Tensor | None) -> Tensor:
     if see is not None:
         scores = scores + torch.zeros((), dtype=scores.dtype).where(see, torch.finfo(scores.dtype).min)
     return scores.softmax(-1) @ v
+
+
+def normed(x: Tensor, gain: Tensor) -> Tensor:
+    """QK-norm: x (..., d) with mean square 1, times a learned gain that broadcasts to it."""
+    return rms_norm(x, x.shape[-1:]) * gain.to(x)  # the cast keeps bf16 under autocast

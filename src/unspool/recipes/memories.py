@@ -54,14 +54,17 @@ def rad(
 ) -> System:
     """Recurrent autoregressive diffusion: attention over a window and, behind it, an LSTM over all that was, frame by frame.
 
-    With `delay` 0 the LSTM is read as it is, s[i-1], which is s[i-W] read again over its clean window; with `delay` = `window`
-    as it was before the window, s[i-W], and not read again: that is ours.
+    W, the frames that attention sees, is `window` + 1: the one that is made counts. With `delay` 0 the LSTM is read as it is,
+    s[i-1], which is s[i-W] read again over its clean window; with `delay` = `window` as it was before the window, s[i-W], and
+    not read again: that is ours.
 
     Source: RAD (2511.12940), reconstructed from a description, its body not read: attention, then a recurrence in each layer,
     hidden and cell carried, actions told to the recurrence, state and memory read frame by frame, states computed ahead in
-    training. Ours: each clean frame enters the state at once rather than when it leaves the window, one attention over space
-    and time, an LSTM of half the width at each token's place, teacher forcing behind clean frames where RAD may have noisy
-    ones in its window, the backbone and its settings.
+    training. Ours: each clean frame enters the state at once rather than when it leaves the window; training makes every frame
+    (every `chunk`) behind a clean past, as use does, where the description has windows of W frames that overlap, each frame at
+    a level of its own behind the state before its window; the past is noised up to `context_noise`, told, where that state is
+    of clean frames; one attention over space and time; an LSTM of half the width at each token's place; the backbone and its
+    settings. `prefix` is another paper's (Po et al., 2505.20171) and no part of RAD, so it is 0.
     """
 
     def held(width: int, heads: int) -> list[Memory]:
@@ -130,8 +133,9 @@ def malt(
 
     Source: MALT (2502.12632), reconstructed from a description, its body not read: memory of fixed size written by attention
     from clean segments through the denoiser itself, noised in training, read without gradient. Ours: memory tokens are normed
-    and looked at through told noise; where the noise goes is open, `noise_on` says it; `forgotten`; the newest frames as
-    channels, as W.A.L.T has them; the backbone and its settings.
+    and looked at through told noise; where the noise goes is open, `noise_on` says it; `forgotten`; segments begin
+    anywhere in a clip, as rollouts go on from any number of frames; the newest frames as channels, as W.A.L.T has them; the
+    backbone and its settings.
     """
 
     def held(width: int, heads: int) -> list[Memory]:

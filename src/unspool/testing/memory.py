@@ -10,42 +10,56 @@ default initialisation memories barely move the output, and broken ones pass.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 
-from unspool import flops, store
+from unspool import flops
 from unspool.memory.base import Memory, part
 from unspool.testing import parts
-from unspool.testing.tools import assert_close, assert_equal, draw, error, leaves, map_state
+from unspool.testing.held import a_model_trains_as_it_is_used
+from unspool.testing.lasting import the_number_of_a_frame_does_not_matter, values_stay_bounded
+from unspool.testing.parts import MakeMemory
+from unspool.testing.state import (
+    nothing_is_changed_in_place,
+    start_gives_what_is_asked_for,
+    state_can_be_detached,
+    state_can_be_forked,
+    state_has_fixed_size,
+    state_survives_the_disk,
+)
+from unspool.testing.tools import assert_close, assert_equal, draw, error, map_state
 from unspool.types import State, Tokens
 
-MakeMemory = Callable[[int], Memory]
 Check = Callable[[MakeMemory], None]
 
+
 def scan_equals_loop(make: MakeMemory) -> None:
-    """`scan` gives what the loop over `write` and `read` gives, and the same gradients, from any state."""
-    cases = [(7, (2, 4, 6), (0, 0)), (7, (0, 3), (0, 1, 2)), (5, (4, 1, 4), (0, 0, 1)), (12, (12,), (0,)), (0, (0,), (0, 1))]
+    """`scan` gives what the loop over `write` and `read` gives, and the same gradients, from any state and for flights that do
+    not begin right behind it (`cond.first`)."""
+    cases = [
+        (7, (2, 4, 6), (0, 0), 0), (7, (0, 3), (0, 1, 2), 0), (5, (4, 1, 4), (0, 0, 1), 2), (7, (2, 5), (0, 0, 1), -1),
+        (12, (12,), (0,), 0), (0, (0,), (0, 1), 0),
+    ]  # fmt: skip
     for dtype in (torch.float64, torch.float32):
         memory = parts.ready(make, dtype)
         young = memory.write(*parts.one(parts.clean(9, 1, dtype=dtype), parts.start(memory, dtype=dtype)))[1]
         old = memory.write(*parts.one(parts.clean(8, 20, dtype=dtype), parts.start(memory, dtype=dtype)))[1]
         mixed = map_state(lambda a, b: torch.cat([a[:1], b[1:]]), young, old)
-        for frames, starts, order in cases:
-            clean, noisy = parts.clean(1, frames, dtype=dtype), parts.noisy(2, len(starts), order, dtype=dtype)
+        for frames, starts, order, first in cases:
+            clean, (x, told) = parts.clean(1, frames, dtype=dtype), parts.noisy(2, len(starts), order, dtype=dtype)
+            noisy, where = (x, told._replace(first=first)), f"starts {starts}, first {first}"
             for name, state in {"none": None, "empty": parts.start(memory, dtype=dtype), "young and old": mixed}.items():
                 given = (clean[0], noisy[0], starts, map_state(torch.detach, state) if state else None, clean[1], noisy[1])
                 fast, slow = (dict(zip("abs", f(*given), strict=True)) for f in (memory.scan, _loop(memory)))
                 if not frames:
                     del fast["a"], slow["a"]
-                assert_close(fast, slow, f"scan of {frames} frames, starts {starts}, state {name}")
-                assert_close(_gradients(memory, fast), _gradients(memory, slow), f"gradient of scan, starts {starts}")
+                assert_close(fast, slow, f"scan of {frames} frames, {where}, state {name}")
+                assert_close(_gradients(memory, fast), _gradients(memory, slow), f"gradient of scan, {where}")
                 unasked = dict(zip("abs", memory.scan(*given, asked=False), strict=True))
-                assert_close({n: unasked[n] for n in "bs"}, {n: slow[n] for n in "bs"}, f"scan not asked, starts {starts}")
+                assert_close({n: unasked[n] for n in "bs"}, {n: slow[n] for n in "bs"}, f"scan not asked, {where}")
 
 
 def write_in_pieces_equals_write_at_once(make: MakeMemory) -> None:
@@ -114,30 +128,45 @@ def future_leaks_nothing(make: MakeMemory) -> None:
             assert (past is None or not past[1:].any()) and not mine[1:].any(), f"scan: group {g} sees other slots"
 
 
-def past_is_remembered(make: MakeMemory) -> None:
-    """What was written moves what is read, by more than a hundredth of its rms: the other checks are no empty words."""
+def past_is_remembered(make: MakeMemory, most: int = 64) -> None:
+    """What was written moves what is read, by more than a hundredth of its rms, and goes on doing so: gradient reaches one
+    written frame and, later, a newer one. A memory that is read late is given time, `most` frames. So the other checks are no
+    empty words."""
     memory = parts.ready(make)
     x, cond = parts.flight(2)
-    clean, told = parts.clean(1, 3)
+    clean, told = parts.clean(1, most)
     clean.requires_grad_()
-    state = memory.write(clean, parts.start(memory), told)[1]
-    out = parts.read(memory, state, x, cond)
-    assert error(out, parts.read(memory, parts.start(memory), x, cond)) > 0.01, "the state moves nothing"
-    (grad,) = torch.autograd.grad(out.square().sum(), clean)
-    assert grad[:, -1].any(), "no gradient reaches the newest frame written"
+    state, reached = parts.start(memory), list[int]()
+    empty = parts.read(memory, state, x, cond)
+    for t in range(most):
+        state = memory.write(clean[:, t : t + 1], state, part(told, t, t + 1))[1]
+        out = parts.read(memory, state, x, cond)
+        if error(out, empty) > 0.01:
+            (grad,) = torch.autograd.grad(out.square().sum(), clean, retain_graph=True, materialize_grads=True)
+            reached.append(max((f for f in range(t + 1) if grad[:, f].any()), default=-1))
+            if reached[-1] > reached[0] >= 0:
+                return
+    assert reached, f"the state moves nothing, after {most} frames written"
+    assert max(reached) >= 0, f"no gradient reaches any of {most} frames written"
+    raise AssertionError(f"of {most} frames written, none after frame {reached[0]} is ever seen: no gradient reaches it")
 
 
-def state_has_fixed_size(make: MakeMemory) -> None:
-    """Names, shapes and types of all leaves are the same after 0, 1 and 50 frames; every leaf is batch-first."""
-    memory = parts.ready(make)
-    state = start = parts.start(memory)
-    for frames in (1, 9, 40):
-        state = memory.write(*parts.one(parts.clean(1, frames), state))[1]
-        for (name, a), (other, b) in zip(store.flatten(start).items(), store.flatten(state).items(), strict=True):
-            same = (name, a.shape, a.dtype) == (other, b.shape, b.dtype)
-            assert same, f"leaf {name} {tuple(a.shape)} became {other} {tuple(b.shape)}"
-            assert b.numel() == 0 or b.shape[0] == parts.BATCH, f"leaf {name} {tuple(b.shape)} is not batch-first"
-    assert store.size(state) == store.size(start)
+def training_changes_nothing(make: MakeMemory) -> None:
+    """All verbs give the same twice, bit for bit, whatever random numbers are drawn meanwhile, and in training as in use."""
+    memory, results = parts.ready(make), list[State]()
+    state = memory.write(*parts.one(parts.clean(1, 5), parts.start(memory)))[1]
+    (x, told), (y, cond), (noisy, noisy_cond) = parts.flight(2), parts.clean(3, 4), parts.noisy(4, 2, (0, 1))
+    for training in (False, False, True, True):
+        memory.train(training)
+        torch.rand(1 + len(results))
+        seen, after = memory.write(y, state, cond)
+        a, b, end = memory.scan(y, noisy, (1, 4), state, cond, noisy_cond)
+        read = parts.read(memory, state, x, told)
+        results.append({"read": read, "written": seen, "after": after, "clean": a, "noisy": b, "end": end})
+    in_use, again, trained, once_more = results
+    assert_equal(again, in_use, "the same verbs twice, in use")
+    assert_equal(once_more, trained, "the same verbs twice, in training")
+    assert_close(trained, in_use, "in training and in use")
 
 
 def cost_is_the_same_at_any_age(make: MakeMemory) -> None:
@@ -154,21 +183,6 @@ def cost_is_the_same_at_any_age(make: MakeMemory) -> None:
         }  # fmt: skip
         costs.append({name: flops.count(verb).total for name, verb in verbs.items()})
     assert costs[0] == costs[1], f"operations after 1 frame {costs[0]}, after 50 {costs[1]}"
-
-
-def state_can_be_forked(make: MakeMemory) -> None:
-    """One slot handed to three: each goes on by itself, as the one alone does."""
-    memory = parts.ready(make)
-    one = memory.write(*parts.one(parts.clean(1, 5, 1), parts.start(memory, 1)))[1]
-    three = map_state(lambda leaf: leaf.repeat_interleave(3, 0), one)
-    (clean, cond), (x, told) = parts.clean(2, 4, 3), parts.flight(3, batch=3)
-    after = memory.write(clean, three, cond)[1]
-    seen = parts.read(memory, after, x, told)
-    for i in range(3):
-        row = slice(i, i + 1)
-        alone = memory.write(clean[row], one, parts.chosen(cond, row))[1]
-        assert_close(map_state(lambda leaf, row=row: leaf[row], after), alone, f"fork {i}")
-        assert_close(seen[row], parts.read(memory, alone, x[row], parts.chosen(told, row)), f"read of fork {i}")
 
 
 def slots_are_independent(make: MakeMemory) -> None:
@@ -197,50 +211,6 @@ def slots_are_independent(make: MakeMemory) -> None:
         assert_close(one, all_verbs(slice(i, i + 1), alone[i]), f"slot with {count} frames")
 
 
-def nothing_is_changed_in_place(make: MakeMemory) -> None:
-    """A state is a value: no verb changes it, nor its other arguments, and reading twice gives the same."""
-    memory = parts.ready(make)
-    state = memory.write(*parts.one(parts.clean(1, 5), parts.start(memory)))[1]
-    x, told = parts.flight(2)
-    (y, cond), (noisy, noisy_cond) = parts.clean(3, 2), parts.noisy(4, 2, (0, 1))
-    given = {"state": state, "x": x, "y": y, "noisy": noisy, "emb": told.emb}
-    before = map_state(torch.clone, given)
-    view = memory.prepare(state, parts.GRID)
-    held = map_state(torch.clone, view)
-    first = memory.read(x, view, told)
-    memory.write(y, state, cond)
-    memory.scan(y, noisy, (0, 2), state, cond, noisy_cond)
-    assert_equal(view, held, "the prepared state after read")
-    assert_equal(memory.read(x, view, told), first, "a second read")
-    assert_equal(given, before, "the arguments afterwards")
-
-
-def state_can_be_detached(make: MakeMemory) -> None:
-    """Detached leaves give the same numbers and carry no gradient to what was written."""
-    memory = parts.ready(make)
-    clean, cond = parts.clean(1, 4)
-    clean.requires_grad_()
-    state = memory.write(clean, parts.start(memory), cond)[1]
-    x, told = parts.flight(2)
-    out = parts.read(memory, map_state(torch.detach, state), x, told)
-    assert_equal(out, parts.read(memory, state, x, told), "read of the detached state")
-    (grad,) = torch.autograd.grad(out.square().sum(), clean, allow_unused=True)
-    assert grad is None, "gradient passes through a detached state"
-
-
-def state_survives_the_disk(make: MakeMemory) -> None:
-    """Saved, loaded and gone on with: bit for bit, names, types and all."""
-    memory = parts.ready(make)
-    for state in (parts.start(memory), memory.write(*parts.one(parts.clean(1, 5), parts.start(memory)))[1]):
-        with tempfile.TemporaryDirectory() as folder:
-            store.save_tensors(Path(folder) / "state.safetensors", store.flatten(state))
-            back = store.unflatten(store.load_tensors(Path(folder) / "state.safetensors")[0])
-        assert [t.dtype for t in leaves(back)] == [store.flatten(state)[n].dtype for n in store.flatten(back)]
-        assert_equal(back, state, "the loaded state")
-        x, told = parts.flight(2)
-        assert_equal(parts.read(memory, back, x, told), parts.read(memory, state, x, told), "read of the loaded state")
-
-
 def absent_frames_are_not_seen(make: MakeMemory) -> None:
     """`present` equals slicing, at the end of a flight and, with `first` moved, at its front."""
     memory = parts.ready(make)
@@ -267,6 +237,8 @@ memory_kit: tuple[Check, ...] = (
     future_leaks_nothing,
     past_is_remembered,
     state_has_fixed_size,
+    start_gives_what_is_asked_for,
+    training_changes_nothing,
     cost_is_the_same_at_any_age,
     state_can_be_forked,
     slots_are_independent,
@@ -274,6 +246,9 @@ memory_kit: tuple[Check, ...] = (
     state_can_be_detached,
     state_survives_the_disk,
     absent_frames_are_not_seen,
+    the_number_of_a_frame_does_not_matter,
+    values_stay_bounded,
+    a_model_trains_as_it_is_used,
 )
 """What every memory must pass."""
 

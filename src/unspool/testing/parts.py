@@ -11,10 +11,13 @@ from unspool.memory.base import Memory
 from unspool.testing.tools import draw, scale_weights
 from unspool.types import Cond, State, Tokens
 
+MakeMemory = Callable[[int], Memory]
+"""width -> a memory for tokens of so many features, as a check is given it."""
+
 BATCH, WIDTH, GRID, WORDS = 2, 32, (2, 3), 3
 
 
-def ready(make: Callable[[int], Memory], dtype: torch.dtype = torch.float64) -> Memory:
+def ready(make: MakeMemory, dtype: torch.dtype = torch.float64) -> Memory:
     return scale_weights(make(WIDTH)).to(dtype).eval()
 
 

@@ -104,23 +104,26 @@ def _turned(x: Tensor, turn: Tensor) -> Tensor:
 
 @final
 class Replayed(VideoModel):
-    """A model whose state is the video so far: each chunk begins by remembering all of it anew. Without controls."""
+    """A model whose state is the video so far, and the actions that led to it: each chunk begins by remembering all anew."""
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
-        self.model, self.shape = model, model.shape
+        self.model, self.shape, self.controls, self.prompts = model, model.shape, model.controls, model.prompts
 
     def start(self, batch: int, *, seed: Tensor, device: torch.device | str, dtype: torch.dtype) -> State:
         past = torch.zeros(batch, 0, *self.shape, device=device, dtype=dtype)
-        return {"at": torch.zeros(batch, device=device, dtype=torch.int64), "seed": seed.to(device), "past": past}
+        told = torch.zeros(batch, 0, self.controls + self.prompts, device=device, dtype=dtype)
+        return {"at": torch.zeros(batch, device=device, dtype=torch.int64), "seed": seed.to(device), "past": past, "told": told}
 
     def remember(self, clean: Video, state: State, *, level: Levels | None = None, control: Tensor | None = None) -> State:
-        return {**state, "at": state["at"] + clean.shape[1], "past": torch.cat([state["past"], clean], 1)}
+        told = state["told"].new_zeros(*clean.shape[:2], state["told"].shape[2]) if control is None else control
+        after = {"past": torch.cat([state["past"], clean], 1), "told": torch.cat([state["told"], told.to(state["told"])], 1)}
+        return {**state, "at": state["at"] + clean.shape[1], **after}
 
     def reader(self, state: State, known: Known | None = None) -> Reader:
-        past = state["past"]
+        past, told = state["past"], state["told"]
         empty = self.model.start(len(past), seed=state["seed"], device=past.device, dtype=past.dtype)
-        return self.model.reader(self.model.remember(past, empty), known)
+        return self.model.reader(self.model.remember(past, empty, control=told if told.shape[2] else None), known)
 
     def denoise(
         self, x: Video, level: Levels, state: State, *,

@@ -15,9 +15,9 @@ from torch import Tensor
 from unspool import noise as rng
 from unspool.blend import Blend
 from unspool.model.video import VideoModel
-from unspool.rollout import Rollout, stream
+from unspool.rollout import Rollout, by_frame, stream
 from unspool.schedule import Staircase
-from unspool.train.objectives import beginning, controls_of
+from unspool.train.objectives import beginning
 from unspool.types import Clip, State, Video
 
 
@@ -90,7 +90,7 @@ class Buffer:
         state = {**state, "seed": rng.fold(key, 6)}
         plan = Staircase(self.steps, chunk, redo=overlap).plan()
         rollout = Rollout(state, context, context[:, :0], {})
-        controls = controls_of(clip.control, state["at"])
+        controls = None if clip.control is None else by_frame(clip.control, state["at"])
         parts = list(stream(model, blend, plan, rollout, frames=self.depth * chunk, controls=controls))
         remembered = [part.remembered.to(context) for part in parts if part.remembered is not None]
         return torch.cat([context, *(part.frames.to(context) for part in parts)], 1), torch.cat(remembered, 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unspool import noise as rng
+from unspool.codec import to_video
 from unspool.data import Clips
 from unspool.system import System
 from unspool.text import Text
@@ -14,11 +15,6 @@ from unspool.types import Clip
 
 SILENT = 0.1
 """Share of the training clips whose captions are left out; 0.1 to 0.2 did best in 2207.12598."""
-
-
-def to_video(clips: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 (..., T, H, W, 3) -> float (..., T, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(clips).to(device).movedim(-1, -3).float() / 127.5 - 1
 
 
 def to_clip(system: System, clips: Clips, device: torch.device | str = "cpu") -> Clip:

@@ -14,7 +14,7 @@ from torch import Tensor
 from unspool import flops, store
 from unspool import noise as rng
 from unspool.blend import AlphaBlend, Blend
-from unspool.codec import CodecOptions, Pixels
+from unspool.codec import CodecOptions, Pixels, to_video
 from unspool.codec.layers import STRIDE, Autoencoder
 from unspool.codec.patches import check_size
 from unspool.codec.trained import FORMAT
@@ -24,7 +24,6 @@ from unspool.model.video import VideoModel
 from unspool.schedule import Staircase
 from unspool.solver import euler
 from unspool.system import Loss, System
-from unspool.train.clips import to_video
 from unspool.train.job import Report, Where, conduct, held_out_of
 from unspool.train.options import TrainOptions
 from unspool.train.ranks import Ranks

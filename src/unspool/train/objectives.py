@@ -14,9 +14,9 @@ from unspool import noise as rng
 from unspool.blend import Blend
 from unspool.errors import UserError
 from unspool.laws import Independent, Law
-from unspool.memory import noised
+from unspool.memory import Latents, noised, shifted
 from unspool.model.video import VideoModel
-from unspool.rollout import Rollout, stream
+from unspool.rollout import Rollout, by_frame, stream
 from unspool.schedule import Staircase
 from unspool.system import Loss
 from unspool.types import Clip, Levels, State, Video
@@ -95,9 +95,9 @@ class TeacherForcing:
         history = clip.frames[:, : starts[-1]]
         level = _context_level(history, key, self.context_noise)
         noised = blend.blend(history, rng.normal(rng.fold(key, 3), *history.shape[1:]), level)
-        state = None if clip.first is None and self.memory_noise is None else beginning(model, clip, key)
-        if state is not None and self.memory_noise is not None:
-            state = self.memory_noise(state, key)
+        state = before(model, clip, key)
+        if self.memory_noise is not None:
+            state = self.memory_noise(state or beginning(model, clip, key), key)
         told = level if self.context_noise else None
         yield _denoising(
             model, blend, clip, key, starts, self.chunk, self.law, self.loss, noised, state, told, self.weigh
@@ -128,9 +128,8 @@ class OwnErrors:
         clip, key, state = self._entered(model, clip, key)
         plan = Staircase(self.steps, self.chunk).plan()
         rollout = Rollout({**state, "seed": rng.fold(key, 6)}, clip.frames[:, :0], clip.frames[:, :0], {})
-        made = stream(
-            model, blend, plan, rollout, frames=self.stages * self.chunk, controls=controls_of(clip.control, state["at"])
-        )  # fmt: skip
+        controls = None if clip.control is None else by_frame(clip.control, state["at"])
+        made = stream(model, blend, plan, rollout, frames=self.stages * self.chunk, controls=controls)
         own = torch.cat([chunk.frames for chunk in made], 1)
         true = clip.frames[:, : own.shape[1]]
         share = rng.uniform(rng.fold(key, 7), 1)[..., None, None, None].to(true)
@@ -178,7 +177,7 @@ class DiffusionForcing:
         flight = clip.frames.shape[1] - self.first
         if flight < 1:
             raise UserError(f"clips of {clip.frames.shape[1]} frames hold no frame after the first {self.first}")
-        state = None if clip.first is None else beginning(model, clip, key)
+        state = before(model, clip, key)
         history = clip.frames[:, : self.first]
         yield _denoising(
             model, blend, clip, key, (self.first,), flight, self.law, self.loss, history, state, None, self.weigh
@@ -224,24 +223,19 @@ def _joined(states: list[State]) -> State:
     }
 
 
-def controls_of(control: Tensor | None, begun: Tensor) -> Callable[[Tensor, int], Tensor] | None:
-    """Actions (B, T, K) of clips that begin at the absolute frames `begun` (B,), as `stream` asks for them; past their end the
-    last one is held. None where there are none."""
-    if control is None:
-        return None
-
-    def told(at: Tensor, frames: int) -> Tensor:
-        columns = (at - begun)[:, None] + torch.arange(frames, device=at.device)
-        return control[torch.arange(len(at), device=at.device)[:, None], columns.clamp(max=control.shape[1] - 1)]
-
-    return told
-
-
 def beginning(model: VideoModel, clip: Clip, seed: Tensor) -> State:
-    """The state before the clip: empty but for what its video began with."""
+    """The state before the clip: empty but for what its video began with; where in it the segments of a memory begin is random,
+    for in use they end at any distance from the frames that are made."""
     frames = clip.frames
     state = model.start(len(frames), seed=seed, device=frames.device, dtype=frames.dtype)
+    state = shifted(state, rng.uniform(rng.fold(seed, 23), 1)[:, 0])
     return state if clip.first is None else model.anchored(clip.first, state)
+
+
+def before(model: VideoModel, clip: Clip, seed: Tensor) -> State | None:
+    """As `beginning`; None where that is the empty state: then nobody has to look."""
+    segments = any(isinstance(part, Latents) and part.segment > 1 for part in model.modules())
+    return beginning(model, clip, seed) if segments or clip.first is not None else None
 
 
 def _context_level(history: Video, key: Tensor, most: float) -> Tensor:

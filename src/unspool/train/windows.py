@@ -16,7 +16,7 @@ from unspool.laws import Ramp
 from unspool.laws import Windows as Drawn
 from unspool.model.video import VideoModel
 from unspool.system import Loss
-from unspool.train.objectives import Target, beginning, wrong_by
+from unspool.train.objectives import Target, before, wrong_by
 from unspool.types import Clip, Video
 
 
@@ -85,7 +85,7 @@ class Windows:
         target: Video = clip.frames[:, self.first :]
         noise = rng.normal(rng.fold(key, 1), *target.shape[1:])
         x = blend.blend(target, noise, drawn.level)
-        state = None if clip.first is None else beginning(model, clip, key)
+        state = before(model, clip, key)
         control = None if clip.control is None else clip.control[:, self.first - first :]
         velocity, _ = model(
             clip.frames[:, self.first - first : self.first], x[:, None], drawn.level[:, None], (first,), state, control=control,

@@ -7,17 +7,17 @@ Videos are uint8 (N, T, H, W, 3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unspool.codec import to_pixels, to_video
 from unspool.errors import UserError
 from unspool.evaluate.curves import check
 from unspool.evaluate.memory.scenes import Scene
-from unspool.rollout import opened, stream
+from unspool.rollout import by_frame, opened, stream
 from unspool.system import System
 from unspool.types import State, Video
 
@@ -46,7 +46,7 @@ def futures(system: System, scenes: Iterable[Scene], seed: int = 0) -> Iterator[
 def recoded(system: System, scene: Scene) -> np.ndarray:
     """The truth behind a scene's context, encoded and decoded: uint8 (M, H, W, 3). No model draws better than its codec."""
     video, _ = system.codec.decode(encode(system, scene.frames[None]), {})
-    return _pixels(video[0])[scene.context :]
+    return to_pixels(video[0])[scene.context :]
 
 
 def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
         raise UserError("this model takes no actions: train it with --controls K, the number of features of an action")
     latents = encode(system, np.stack([scene.frames[:context] for scene in scenes]))
     seeds = torch.full((len(scenes),), seed, dtype=torch.int64)
-    controls = partial(_rows, told)
+    controls = by_frame(told, torch.zeros_like(seeds))
     rollout = opened(system.model, system.blend, plan, latents, seed=seeds, controls=controls, solver=system.solver)
     made, decoder = [], system.codec.decode(latents, {})[1]
     for chunk in stream(
@@ -68,19 +68,8 @@ def _played(system: System, scenes: Sequence[Scene], seed: int) -> np.ndarray:
         video, decoder = system.codec.decode(chunk.frames, decoder)
         if not torch.isfinite(video).all():
             raise UserError(f"the model broke at frame {int(chunk.at[0])}: values are not finite; use an earlier checkpoint")
-        made.append(_pixels(video))
+        made.append(to_pixels(video))
     return np.concatenate(made, 1)
-
-
-def _rows(told: Tensor, at: Tensor, frames: int) -> Tensor:
-    """The actions (B, frames, K) of absolute frames at (B,) and on; outside of those known, the nearest."""
-    columns = at[:, None] + torch.arange(frames, device=at.device)
-    return told[torch.arange(len(at), device=at.device)[:, None], columns.clamp(0, told.shape[1] - 1)]
-
-
-def _pixels(video: Video) -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
-    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 # -- what other measures of a model's state begin with ----------------------------------------------------------------------
@@ -93,13 +82,12 @@ def encode(system: System, videos: np.ndarray) -> Video:
     Raises UserError for videos that are not the model's, and for a codec that makes one latent of several frames.
     """
     check(videos)
-    device = _device(system)
+    device = system.device
     hollow = torch.zeros(1, 1, *system.model.shape, device=device)
     height, width = system.codec.decode(hollow, {})[0].shape[-2:]
     if videos.shape[2:4] != (height, width):
         raise UserError(f"frames are {videos.shape[2]} x {videos.shape[3]}, the model's are {height} x {width}: resize them")
-    video = torch.from_numpy(np.ascontiguousarray(videos)).to(device).movedim(-1, -3).float() / 127.5 - 1
-    latents, _ = system.codec.encode(video, {})
+    latents, _ = system.codec.encode(to_video(np.ascontiguousarray(videos), device), {})
     if latents.shape[1] != videos.shape[1]:
         raise UserError("this codec makes one latent of several frames, and these measures go frame by frame: use another")
     return latents
@@ -118,7 +106,7 @@ def control_of(system: System, actions: np.ndarray | None, videos: int, frames: 
         raise UserError(f"the model takes actions of shape {(videos, frames, wanted)}, one for each frame, not {actions.shape}")
     if not np.isfinite(actions).all():
         raise UserError("some actions are not finite: leave those videos out")
-    told = torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(_device(system))
+    told = torch.from_numpy(np.ascontiguousarray(actions, np.float32)).to(system.device)
     return torch.nn.functional.pad(told, (0, system.model.prompts))  # nothing is said
 
 
