@@ -117,8 +117,3 @@ def remembered(system: System, latents: Video, control: Tensor | None, seed: int
     seeds = torch.full((len(latents),), seed, device=latents.device, dtype=torch.int64)
     state = model.start(len(latents), seed=seeds, device=latents.device, dtype=latents.dtype)
     return model.remember(latents, state, control=told)
-
-
-def _device(system: System) -> torch.device:
-    """The model's; the processor for a model without parameters."""
-    return next((p.device for p in system.model.parameters()), torch.device("cpu"))
