@@ -5,26 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
 
 from unspool import config, hub, recipes, store
-from unspool import noise as rng
 from unspool.errors import UserError
-from unspool.noise import FrameNoise
-from unspool.rollout import Chunk, Rollout, begin, stream
-from unspool.schedule import Plan
+from unspool.speed import clock
 from unspool.system import System
 from unspool.testing import scale_weights
-from unspool.types import Controls
 
 REAL_TIME = 30.0  # frames per second of the videos
 
@@ -53,68 +46,9 @@ def load(model: str, pairs: Sequence[str]) -> System:
     return hub.from_pretrained(model, **given)
 
 
-def rollout_of(system: System, plan: Plan, streams: int = 1) -> Rollout:
-    """`streams` rollouts after max(2, redo) frames; the frames are noise, which takes as long as any others."""
-    model, zero = system.model, torch.zeros(streams, dtype=torch.int64)
-    context = FrameNoise(model.shape)(zero - 1, zero, max(2, plan.redo)).clamp(-1, 1)
-    acted = actions_of(system)
-    return begin(model, context, seed=0, redo=plan.redo, control=acted and acted(zero, context.shape[1]))
-
-
-def actions_of(system: System) -> Controls | None:
-    """Noise for actions as well, of each absolute frame its own, and nothing said; None for a model that takes none."""
-    model = system.model
-
-    def told(at: torch.Tensor, frames: int) -> torch.Tensor:
-        frame = at[:, None] + torch.arange(frames)
-        return torch.nn.functional.pad(rng.normal(rng.fold(frame, 7), model.controls), (0, model.prompts))
-
-    return told if model.controls else None
-
-
-@dataclass
-class Timed:
-    """A chunk, seconds it took with decoding, and the resident memory after it."""
-
-    chunk: Chunk
-    seconds: float
-    resident: int
-
-
-@torch.inference_mode()
-def walk(system: System, streams: int, frames: int, **options: Any) -> Iterator[Timed]:
-    """Roll out `frames` frames, timing each chunk."""
-    plan = system.schedule.plan()
-    rollout = rollout_of(system, plan, streams)
-    acted = actions_of(system)
-    chunks = stream(system.model, system.blend, plan, rollout, frames=frames, solver=system.solver, controls=acted, **options)
-    codec = rollout.codec
-    while True:
-        start = perf_counter()
-        chunk = next(chunks, None)
-        if chunk is None:
-            return
-        _, codec = system.codec.decode(chunk.frames, codec)
-        yield Timed(chunk, perf_counter() - start, resident())
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def machine() -> dict[str, Any]:
-    """What the figures hold for. A load above that of this process means that they do not count."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {
-        "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "load": os.getloadavg()[0],
-    }  # fmt: skip
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+    """What the figures hold for, see `unspool.speed`."""
+    return clock.machine(torch.device("cpu"))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -14,11 +14,12 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _common import actions_of, main, median, table, walk
+from _common import main, median, table
 
 from unspool import store
 from unspool.errors import UserError
 from unspool.rollout import Rollout, stream
+from unspool.speed.rollouts import actions_of, walk
 from unspool.system import System
 
 EARLY, CHUNKS = 300, 200

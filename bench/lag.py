@@ -33,13 +33,14 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _common import load, machine, median, rollout_of, table
+from _common import load, machine, median, table
 
 from unspool import config, store
 from unspool.errors import UserError
 from unspool.evaluation.naming import named
 from unspool.explain import explain_dict
 from unspool.rollout import stream
+from unspool.speed.rollouts import rollout_of
 from unspool.system import System
 
 WARM = 2

@@ -16,19 +16,17 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-from collections import defaultdict
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
-from _common import REAL_TIME, actions_of, main, quantile, rollout_of, table, walk
+from _common import REAL_TIME, main, table
 
 from unspool.errors import UserError
 from unspool.explain import explain_dict
 from unspool.flops import matmul_rate
-from unspool.noise import FrameNoise
-from unspool.rollout import stream
+from unspool.speed.clock import quantile
+from unspool.speed.rollouts import components, walk
 from unspool.system import System
 from unspool.testing import Replayed, error
 
@@ -52,7 +50,8 @@ def measure(system: System, options: argparse.Namespace) -> dict[str, Any]:
                 except UserError as refused:
                     print(f"{steps} evaluations: {refused}")
     print(table(rows), flush=True)
-    parts = [_components(dataclasses.replace(system, model=model), name, options.frames) for name, model in models.items()]
+    variants = {name: dataclasses.replace(system, model=model) for name, model in models.items()}
+    parts = [{"weights": name, **components(variant, options.frames)} for name, variant in variants.items()]
     print("ms a chunk, 1 stream, the recipe's own steps", table(parts), sep="\n", flush=True)
     slow = _oracle(system, options.cap)
     print(table([slow]))
@@ -80,49 +79,6 @@ def _pace(system: System, streams: int, name: str, best: dict[str, float], optio
         "x real time": fps / REAL_TIME, "p50 ms": 1e3 * quantile(seconds, 0.5), "p95 ms": 1e3 * quantile(seconds, 0.95),
         "GFLOP/s": done / 1e9, "of own rate": done / best[name], "of best rate": done / max(best.values()),
     }  # fmt: skip
-
-
-def _components(system: System, name: str, frames: int) -> dict[str, Any]:
-    """Milliseconds a chunk, by part; the clocks themselves cost a few microseconds a call."""
-    spent: dict[str, float] = defaultdict(float)
-
-    def clocked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            start = perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent[part] += perf_counter() - start
-
-        return call
-
-    model, decode = system.model, system.codec.decode
-    reader = clocked("prepare", model.reader)
-    clocks = {"reader": lambda state: clocked("denoise", reader(state)), "remember": clocked("remember", model.remember)}
-    held = {key: model.__dict__.get(key) for key in clocks}
-    source = clocked("noise", FrameNoise(model.shape))
-    try:
-        for key, value in clocks.items():
-            object.__setattr__(model, key, value)
-        plan = system.schedule.plan()
-        rollout = rollout_of(system, plan)
-        told = {"source": source, "frames": frames, "controls": actions_of(system)}
-        chunks = stream(model, system.blend, plan, rollout, solver=system.solver, **told)
-        codec, count = rollout.codec, 0
-        decode = clocked("decode", decode)
-        with torch.inference_mode():
-            next(chunks)
-            spent.clear()
-            begun = perf_counter()
-            for chunk in chunks:
-                _, codec = decode(chunk.frames, codec)
-                count += 1
-        whole = perf_counter() - begun
-    finally:
-        for key, value in held.items():
-            object.__delattr__(model, key) if value is None else object.__setattr__(model, key, value)
-    per = {part: 1e3 * spent[part] / count for part in ("noise", "prepare", "denoise", "remember", "decode")}
-    return {"weights": name, **per, "rest": 1e3 * whole / count - sum(per.values()), "all": 1e3 * whole / count}
 
 
 def _oracle(system: System, cap: int) -> dict[str, Any]:

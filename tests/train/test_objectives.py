@@ -266,7 +266,10 @@ def test_own_frames_made_in_bfloat16_leave_every_gradient() -> None:
     assert not missing, missing
 
 
-@pytest.mark.parametrize("objective", [TeacherForcing(4, 5), OwnErrors(2, 3, stages=2), DiffusionForcing(8)], ids=str)
+LONG = (TeacherForcing(4, 5), OwnErrors(2, 3, stages=2), DiffusionForcing(8))
+
+
+@pytest.mark.parametrize("objective", LONG, ids=lambda objective: type(objective).__name__)
 def test_clips_that_are_too_short_are_refused(objective: Objective) -> None:
     with pytest.raises(UserError, match="clips of"):
         loss(objective, nano(), clips(), KEY)

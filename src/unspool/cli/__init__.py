@@ -18,6 +18,7 @@ from unspool import __version__
 from unspool.errors import UserError
 
 VERBS = {
+    "bench": "how fast this machine trains and rolls out: train, sample",
     "claims": "what papers say of their systems, as small experiments at equal FLOPs: run, table",
     "data": "videos and worlds made into training data: record, inspect, prepare",
     "demo": "two frames in, three futures out: the shipped model on its held-out clips, with a report",

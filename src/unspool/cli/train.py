@@ -37,7 +37,7 @@ def parser(argv: list[str]) -> Parser:
     from unspool import config, recipes
     from unspool.training import settings_before
 
-    named = _recipe(argv)
+    named = recipe_of(argv)
     told: dict[str, Any] = {}
     if named is None and (file := _value(argv, "--config")):
         told |= config.read_file(Path(file))
@@ -70,7 +70,7 @@ def _common(parser: Parser) -> Parser:
     return parser
 
 
-def _recipe(argv: list[str]) -> str | None:
+def recipe_of(argv: list[str]) -> str | None:
     """The recipe of a command line whose options are not known yet: the first word that is no option's value."""
     for before, word in zip(["", *argv], argv, strict=False):
         if not word.startswith("-") and (not before.startswith("--") or "=" in before or before == "--json"):
