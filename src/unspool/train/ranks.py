@@ -10,6 +10,7 @@ several passes of the model included.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -122,8 +123,10 @@ class Spread:
         if ranks.size > 1 and shard:
             self.parts = _sharded(self.walk)
         elif ranks.size > 1:
-            # some clips never reach some weights: a prompt, a memory without a past
-            self.outer = DistributedDataParallel(self.walk, find_unused_parameters=True, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # a new name, which older versions do not know
+                # some clips never reach some weights: a prompt, a memory without a past
+                self.outer = DistributedDataParallel(self.walk, find_unused_parameters=True, broadcast_buffers=False)
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
 
