@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from unspool import store
 from unspool.blend import AlphaBlend, Blend
@@ -263,3 +264,86 @@ def test_pixels_become_numbers_between_minus_one_and_one() -> None:
     assert video.shape == (1, 2, 3, 8, 16) and video.dtype == torch.float32
     assert video.min() == -1 and video.max() == 1
     assert torch.equal(((video + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1), torch.from_numpy(clips))
+
+
+@dataclass(frozen=True)
+class Wild:
+    """A loss whose slope is 1, but `slope` at step `bad`; two losses a step, of which the second is always tame."""
+
+    bad: int
+    slope: float
+    calls: list[int]
+
+    def __call__(self, model: VideoModel, blend: Blend, clip: Clip, key: Tensor) -> Iterator[Loss]:
+        self.calls.append(0)
+        p = next(model.parameters())
+        for slope in (self.slope if len(self.calls) == self.bad else 1.0, 1.0):
+            value = slope * p.flatten()[0]
+            yield Loss(value, {f"slope_{slope}": value.detach(), "loss": value.detach()})
+
+
+@pytest.mark.parametrize(("slope", "spike"), [(float("nan"), 0.0), (float("inf"), 0.0), (50.0, 20.0)])
+def test_an_update_that_would_do_harm_is_skipped(slope: float, spike: float) -> None:
+    """Only that one, where one is told to: what it was to be is said, and neither weights nor optimisers know of it."""
+    options = replace(OPTIONS, steps=100, lr=1e-3, bf16=False, spike=spike, on_spike="skip", weight_decay=0.0)
+    trainer = Trainer(system(Wild(60, slope, [])), options)
+    clips = source(np.arange(2), 6)
+    for _ in range(59):
+        assert "skipped" not in trainer.train_step(clips)
+    state = trainer.optimizers[0].state[next(trainer.model.parameters())]
+    before = state["step"].clone()
+    with pytest.warns(UserWarning, match=r"step 60: .*; this update is skipped"):
+        logs = trainer.train_step(clips)
+    assert logs["skipped"] == 1.0 and trainer.step == 60
+    assert state["step"] == before + 1, "the second loss of the step is sound, and has its update"
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert "skipped" not in trainer.train_step(clips)
+
+
+def test_a_spike_stops_the_run_unless_it_is_to_be_skipped() -> None:
+    options = replace(OPTIONS, steps=100, bf16=False, spike=20.0)
+    trainer = Trainer(system(Wild(60, 50.0, [])), options)
+    clips = source(np.arange(2), 6)
+    for _ in range(59):
+        trainer.train_step(clips)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    with pytest.raises(UserError, match=r"step 60: the gradient's norm of 50 is 50 times what is usual; .*on-spike skip"):
+        trainer.train_step(clips)
+    assert all(torch.equal(p, q) for p, q in zip(trainer.model.parameters(), before, strict=True))
+
+
+def test_what_is_usual_goes_on_with_the_run(tmp_path: Path) -> None:
+    options = replace(OPTIONS, bf16=False)
+    trainer = train(system(), source, None, tmp_path, options, CONFIG)
+    fresh = Trainer(system(), options)
+    fresh.load(tmp_path / "checkpoints" / "last")
+    assert fresh.usual == trainer.usual and trainer.usual.updates == 6
+
+
+def test_recomputed_activations_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and gradients bit for bit, in scan and in read."""
+    ran: list[str] = []
+
+    def noted(work: Callable[..., Any], *given: Any, **told: Any) -> Any:
+        ran.append(work.__name__)
+        return checkpoint(work, *given, **told)
+
+    monkeypatch.setattr("unspool.model.dit.checkpoint", noted)
+    for make in (system, anchored):
+        options = replace(OPTIONS, bf16=False)
+        kept, again = Trainer(make(), options), Trainer(make(), replace(options, recompute=True))
+        clips = source(np.arange(2), 6, anchor=make().anchor, reach=make().reach)
+        assert [kept.train_step(clips) for _ in range(3)] == [again.train_step(clips) for _ in range(3)]
+    assert set(ran) == {"_scan", "_read"}
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is written behind its back: at the next step, or at the end."""
+
+    def full(path: Path, write: Callable[[Path], None]) -> None:
+        raise UserError(f"cannot write {path}: no space left on device; free space or choose another folder")
+
+    monkeypatch.setattr("unspool.train.checkpoints.store.write_aside", full)
+    with pytest.raises(UserError, match=r"cannot write .*0000002: no space left"):
+        train(system(), source, None, tmp_path, OPTIONS, CONFIG)
+    assert not (tmp_path / "checkpoints" / "last").exists()
