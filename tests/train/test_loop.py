@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -347,3 +348,30 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(tmp_path: Path, monke
     with pytest.raises(UserError, match=r"cannot write .*0000002: no space left"):
         train(system(), source, None, tmp_path, OPTIONS, CONFIG)
     assert not (tmp_path / "checkpoints" / "last").exists()
+
+
+def test_events_for_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say what metrics.jsonl says, and what was told of steps that are walked again is taken back."""
+    from tensorboardX.proto.event_pb2 import Event
+    options = replace(OPTIONS, tensorboard=True)
+
+    def kill(trainer: Trainer, logs: dict[str, float]) -> None:
+        if trainer.step == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(system(), source, source, tmp_path, options, CONFIG, report=kill)
+    train(system(), source, source, tmp_path, options, CONFIG, resume=tmp_path / "checkpoints" / "last")
+    told: dict[int, float] = {}
+    for path in sorted((tmp_path / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        data = path.read_bytes()
+        while data:  # length, its checksum, the event, its checksum
+            length = int.from_bytes(data[:8], "little")
+            event, data = Event.FromString(data[12 : 12 + length]), data[16 + length :]
+            for value in event.summary.value:
+                if value.tag == "loss":
+                    told[event.step] = value.simple_value
+    assert told == pytest.approx({line["step"]: line["loss"] for line in lines(tmp_path)})
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match=r"pip install 'unspool\[tensorboard\]'"):
+        train(system(), source, None, tmp_path / "other", options, CONFIG)

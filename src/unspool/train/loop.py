@@ -17,6 +17,7 @@ from unspool import store
 from unspool.data import Clips, ClipSource
 from unspool.interrupt import Interrupt
 from unspool.system import System
+from unspool.train.board import board
 from unspool.train.checkpoints import Keeper
 from unspool.train.options import TrainOptions
 from unspool.train.ranks import Ranks
@@ -65,6 +66,7 @@ def train(
         if first:
             _trim(run / "metrics.jsonl", trainer.step)
         metrics = held.enter_context((run / "metrics.jsonl").open("a", buffering=1) if first else nullcontext())
+        told = held.enter_context(board(run, trainer.step)) if first and options.tensorboard else None
         block, ahead = None, pool.submit(fetch, trainer.step // BLOCK)
         while trainer.step < options.steps:
             if block is None or trainer.step % BLOCK == 0:
@@ -79,6 +81,8 @@ def train(
                 logs |= {f"held_out_{k}": v for k, v in trainer.validate(validation).items()}
             if metrics is not None and (trainer.step % options.log_every == 0 or validated or due):
                 metrics.write(json.dumps(logs) + "\n")
+                if told is not None:
+                    told(trainer.step, {name: value for name, value in logs.items() if name != "step"})
             leaving = ranks.any(bool(stop)) and not due
             if trainer.step % options.save_every == 0 or due or leaving:
                 trainer.save(keeper, config)

@@ -20,8 +20,8 @@ class TrainOptions:
     recompute: activations of blocks in the backward pass, rather than keep them: less memory, a third more time. shard:
     weights, gradients and the optimiser's state over processes (FSDP), rather than have all of them everywhere (DDP).
     save_every: steps between checkpoints. log_every: steps between lines of progress. validate_every: steps between held-out
-    losses. pad: fill up episodes that are shorter than a clip, rather than leave them out; what is filled carries no loss.
-    seed: of weights, clips, levels and noise.
+    losses. tensorboard: write events for it too, beside metrics.jsonl. pad: fill up episodes that are shorter than a clip,
+    rather than leave them out; what is filled carries no loss. seed: of weights, clips, levels and noise.
     """
 
     steps: Count = 10_000
@@ -42,6 +42,7 @@ class TrainOptions:
     save_every: Count = 500
     log_every: Count = 20
     validate_every: Count = 500
+    tensorboard: bool = False
     pad: bool = False
     seed: Natural = 0
 
