@@ -15,7 +15,7 @@ ORDER = (
     "types, errors, interrupt, flops, grid < device, noise < store, blend, laws, nn < solver, schedule"
     " < memory, context, codec, text < data, model < fits < rollout < system, snapshot < prompts, slots"
     " < train, evaluate, testing < inspection < recipes < config < hub < encoding, explain, sampling < openings"
-    " < preparation < training, evaluation < claims, speed < live < env, play, studio < cli < __main__"
+    " < many, preparation < training, evaluation < claims, speed < live < env, play, studio < cli < __main__"
 )
 RANK = {room: rank for rank, peers in enumerate(ORDER.split(" < ")) for room in peers.split(", ")}
 FREE = {"__version__"}  # all that a room may take from the package itself: its other names are there for users

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from unspool.cli import VERBS
+from unspool.cli import VERBS, many
 from unspool.cli.parser import Parser, rollout_settings, set_threads
 from unspool.cli.progress import Bar, size
 from unspool.data import WORLDS
@@ -28,6 +29,7 @@ EXAMPLES = (
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out futures --recipe chunk-by-chunk",
     "unspool sample runs/mine --context clip.mp4 --frames 120 --out faster --rollout.lag 1/2 --rollout.solver midpoint",
     "unspool sample runs/walk --context rooms --clip 3 --split unseen --frames 90 --out walk --actions keys.txt",
+    "torchrun --nproc-per-node 8 -m unspool sample runs/mine --context shards --clips 256 --seeds 4 --frames 893 --out all",
     "unspool sample runs/mine --context-frames 0 --frames 120 --out beginnings",
     "unspool sample runs/mine --context clip.mp4 --frames 45 --out short --rollout.drain",
     'unspool sample runs/told --prompt "red kicks, blue falls" --frames 1440 --out told',
@@ -43,6 +45,8 @@ def parser(argv: list[str]) -> Parser:
         "--context-frames", type=int, default=2, metavar="N", help="its first frames that are taken; 0: begin from nothing [2]"
     )
     parser.add_argument("--clip", type=int, default=0, metavar="N", help="number of the video in DIR or of the clip [0]")
+    parser.add_argument("--clips", type=int, default=1, metavar="N", help="so many videos or clips, from --clip on [1]")
+    parser.add_argument("--slots", type=int, default=8, metavar="N", help="of these, rollouts side by side [8]")
     parser.add_argument("--split", choices=("seen", "unseen"), default="seen", help="combinations trained on or not [seen]")
     parser.add_argument(
         "--actions", type=Path, metavar="FILE",
@@ -76,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
     from unspool.device import choose
     from unspool.snapshot import save_rollout
 
+    if options.clips != 1 or "RANK" in os.environ:
+        return many.run(options)
     _refuse_clashes(options)
     set_threads(options.threads)
     checkpoint = hub.find(options.model)
