@@ -21,6 +21,7 @@ changed since, the verdict says so. The effect is how much better the expected a
 interval; a minus means worse. Three seeds are few: Student's t then has two degrees of freedom, and the interval reaches 4.3
 standard errors to each side. It holds training seeds only: all runs are measured on the same contexts, so what other contexts
 would say is not in it. The unit of the random-feature MMD is what chance alone seldom exceeds between as many real clips.
+It knows motion, its order and its texture: a frozen video gets 281 of these units, one upside down none at all ([log](log.md)).
 
 The verdict is read off the interval alone. **holds**: the whole interval lies at or above the smallest effect that counts.
 **fails**: the whole interval lies below it. **undecided**: neither, and a claim about memory where no run of either arm
