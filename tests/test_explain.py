@@ -137,7 +137,7 @@ def test_what_cannot_be_seen_in_training_is_refused_or_told() -> None:
     [
         ("rad", {"delay": 21}, "read 21 frames late is empty", {"frames": 23}),
         ("rad", {"delay": 100_000}, "set delay to at most 20$", {"delay": 20}),
-        ("rad", {"delay": 4, "chunk": 3, "frames": 5, "window": 2}, "read 4 frames late is empty", {"delay": 3}),
+        ("rad", {"delay": 4, "chunk": 2, "frames": 5, "window": 2}, "read 4 frames late is empty", {"delay": 2}),
         ("malt", {"segment": 30}, "at most 18 frames of the past, a segment has 30", {"frames": 34}),
         ("malt", {"frames": 9}, "nothing would ever enter the memory", {"frames": 11}),
         ("full", {"capacity": 8}, "at most 21 frames of the past, and memory full has place for 8", {"capacity": 21}),

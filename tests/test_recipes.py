@@ -19,6 +19,7 @@ from unspool.system import System
 from unspool.train.checkpoints import Keeper
 from unspool.train.options import TrainOptions
 from unspool.train.ranks import Ranks
+from unspool.train.stages import Stages
 from unspool.train.trainer import Trainer
 
 CLIP = 10
@@ -49,7 +50,8 @@ def small(name: str, **more: Any) -> System:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_hundred_steps_of_a_recipe(name: str) -> None:
     system = small(name)
-    options = TrainOptions(steps=100, batch=8, lr=3e-3, warmup=10, decay=0.5, ema=0.9, bf16=False)
+    updates = system.objective.stages if isinstance(system.objective, Stages) else 1  # of a step
+    options = TrainOptions(steps=100 // updates, batch=8, lr=3e-3, warmup=10, decay=0.5, ema=0.9, bf16=False)
     trainer = Trainer(system, options)
     dead = set(dict(system.model.named_parameters()))
     for step in range(options.steps):

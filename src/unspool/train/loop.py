@@ -86,11 +86,10 @@ def train(
             leaving = ranks.any(bool(stop)) and not due
             if trainer.step % options.save_every == 0 or due or leaving:
                 trainer.save(keeper, config)
-            keeper.check()
+            keeper.settle() if due or leaving else keeper.check()
             if report is not None:
                 report(trainer, logs)
             if leaving:
-                keeper.settle()
                 raise KeyboardInterrupt
     return trainer
 

@@ -143,6 +143,19 @@ def judged(results: dict[str, Any]) -> dict[str, Any]:
     return standings(results, pairs(results))
 
 
+def test_a_model_named_twice_is_one_contender() -> None:
+    """It is never told apart from itself, and that keeps nothing from being best."""
+    results = fabricated()
+    first, second = (arm for arm in results["arms"] if arm["kind"] == "model")
+    before = judged(results)
+    again = {**first, "name": "again"}
+    results["arms"].append(again)
+    results["table"]["again"] = results["table"][first["name"]]
+    assert judged(results) == before and any(standing.leader for standing in before.values())
+    results["arms"].remove(second)
+    assert sentences(results, judged(results))[0].startswith(f"{first['name']} is the only model")
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("comparison") / "new" / "page.html"

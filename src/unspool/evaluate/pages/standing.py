@@ -40,8 +40,13 @@ class Standing(NamedTuple):
 
 
 def contenders(results: Mapping[str, Any]) -> list[str]:
-    """The arms that can be best: all but controls."""
-    return [arm["name"] for arm in results["arms"] if arm["kind"] != "control"]
+    """The arms that can be best: all but controls, and but models that were named before: none is better than itself."""
+    found: dict[tuple[Any, ...], str] = {}
+    for arm in results["arms"]:
+        if arm["kind"] != "control":
+            same = (arm["weights_sha256"], arm["is"]) if arm["weights_sha256"] else (arm["name"],)
+            found.setdefault(same, arm["name"])
+    return list(found.values())
 
 
 def in_reading_order(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
