@@ -25,6 +25,7 @@ from unspool.codec import Pixels
 from unspool.context import Channels
 from unspool.data import Clips
 from unspool.errors import UserError
+from unspool.grid import Shifted
 from unspool.laws import Independent
 from unspool.memory import Window
 from unspool.model import VideoTransformer
@@ -56,7 +57,8 @@ def source(indices: np.ndarray, frames: int, *, seed: int = 0, anchor: int = 0, 
 def teacher(width: int = 12) -> System:
     torch.manual_seed(0)
     model = VideoTransformer((3, 4, 4), patch=2, width=width, chunk=2, memories=[[Window(width, 1, 2)], [Window(width, 1, 2)]])
-    return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, TeacherForcing(2, 2, 0.2, Independent(2, 3.0)), 6)
+    objective = TeacherForcing(2, 2, 0.2, Independent(2, Shifted(3.0)))
+    return System(model, Pixels(), AlphaBlend(), Staircase(2, 2), euler, objective, 6)
 
 
 def own_errors() -> System:

@@ -170,7 +170,7 @@ class Contender(NamedTuple):
 
 
 def _open(
-    models: Sequence[str], rollout: Mapping[str, Any], bf16: bool, device: torch.device | None
+    models: Sequence[str], rollout: Mapping[str, Any], bf16: bool, device: torch.device | None = None
 ) -> tuple[dict[str, Contender], dict[str, Path]]:
     """Models and folders of video files, by names that are nobody else's."""
     systems: dict[str, Contender] = {}

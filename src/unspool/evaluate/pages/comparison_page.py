@@ -11,7 +11,7 @@ from unspool.evaluate.pages import comparison_tables as tables
 from unspool.evaluate.pages import memory_plots, memory_tables
 from unspool.evaluate.pages.parts import count, data, document, facts, picture, player, table
 from unspool.evaluate.pages.plots import DARK, LIGHT, Theme
-from unspool.evaluate.pages.standing import HOLM, Standing, contenders, pairs, sentences, standings
+from unspool.evaluate.pages.standing import HOLM, Standing, contenders, pairs, rivals, sentences, standings
 
 
 def comparison_page(
@@ -58,7 +58,7 @@ def _size(results: Mapping[str, Any]) -> str:
 def _cards(results: Mapping[str, Any], found: Mapping[str, Standing]) -> str:
     """Of two models or more, a card each: where it is best, how long it is like real video; and one for what is not told."""
     titles = {measure["name"]: measure["title"] for measure in results["measures"]}
-    led = {arm: [titles[name] for name, standing in found.items() if standing.leader == arm] for arm in contenders(results)}
+    led = {arm: [titles[name] for name, standing in found.items() if standing.leader == arm] for arm in rivals(results)}
     cards = []
     for arm, names in led.items():
         last = results["stable"].get(arm)

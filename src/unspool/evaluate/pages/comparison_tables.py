@@ -8,7 +8,16 @@ from itertools import groupby
 from typing import Any
 
 from unspool.evaluate.pages.parts import figures, share, table
-from unspool.evaluate.pages.standing import Pair, Standing, contenders, in_reading_order, is_known, skipped, without_interval
+from unspool.evaluate.pages.standing import (
+    Pair,
+    Standing,
+    contenders,
+    in_reading_order,
+    is_known,
+    rivals,
+    skipped,
+    without_interval,
+)
 
 BETTER = {"lower": "↓ lower is better", "higher": "↑ higher is better", "real": "1 is as real"}
 GROUPS = {"model": "models", "videos": "given as videos", "control": "controls"}
@@ -55,7 +64,7 @@ def _verdict(standing: Standing | None, results: Mapping[str, Any], beside: str 
         return f"<b>{escape(standing.leader)}</b>"
     if standing.uncounted:
         return f"–<small>{escape(', '.join(standing.uncounted))} ahead, but worse on {escape(beside or '')}</small>"
-    whole = len(standing.front) == len(contenders(results))
+    whole = len(standing.front) == len(rivals(results))
     return "not told apart" if whole else f"{escape(', '.join(standing.front))}<small>not told apart</small>"
 
 

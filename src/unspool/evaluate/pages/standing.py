@@ -40,7 +40,12 @@ class Standing(NamedTuple):
 
 
 def contenders(results: Mapping[str, Any]) -> list[str]:
-    """The arms that can be best: all but controls, and but models that were named before: none is better than itself."""
+    """The arms that are asked about: all but controls."""
+    return [arm["name"] for arm in results["arms"] if arm["kind"] != "control"]
+
+
+def rivals(results: Mapping[str, Any]) -> list[str]:
+    """The arms that can be best: contenders but for models that were named before, since none is better than itself."""
     found: dict[tuple[Any, ...], str] = {}
     for arm in results["arms"]:
         if arm["kind"] != "control":
@@ -113,7 +118,7 @@ def standings(results: Mapping[str, Any], judged: Sequence[Pair]) -> dict[str, S
     """measure -> its standing, for every measure of which two models or more have a figure."""
     found = {}
     for name in (measure["name"] for measure in results["measures"]):
-        models = [arm for arm in contenders(results) if is_known(results["table"][arm][name])]
+        models = [arm for arm in rivals(results) if is_known(results["table"][arm][name])]
         won = {(p.better, p.b if p.better == p.a else p.a) for p in judged if p.measure == name and p.better}
         if len(models) < 2:
             continue
@@ -126,7 +131,7 @@ def standings(results: Mapping[str, Any], judged: Sequence[Pair]) -> dict[str, S
 
 def sentences(results: Mapping[str, Any], found: Mapping[str, Standing]) -> list[str]:
     """What the table comes to, for someone who reads nothing else."""
-    models = contenders(results)
+    models = rivals(results)
     if len(models) < 2:
         only = f"{models[0]} is the only model" if models else "There are only controls"
         return [f"{only}, and nothing is best of one. Read the figures beside the controls and real video."]
