@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from unspool.solver import euler
 from unspool.system import Loss, System
 from unspool.testing import SHAPE, assert_close, assert_equal, error, nano, video
 from unspool.train.buffer import Buffer, tracked
-from unspool.train.checkpoints import Keeper
+from unspool.train.checkpoints import Keeper, objective_of
 from unspool.train.options import TrainOptions
 from unspool.train.ranks import Ranks
 from unspool.train.stages import LGC_VD, Mix, Stages
@@ -268,13 +269,16 @@ def system() -> System:
     return System(model, Pixels(), AlphaBlend(), Staircase(2, 3, redo=2), euler, objective, 11)
 
 
+SIX = TrainOptions(steps=6, batch=4, lr=1e-2, warmup=0, bf16=False)
+
+
+def clip(step: int) -> Clips:
+    return Clips(np.random.default_rng(step).uniform(-1, 1, (4, 11, *SHAPE)).astype(np.float32))
+
+
 def test_the_buffer_is_part_of_a_checkpoint(tmp_path: Path) -> None:
     """Six steps at once, and three, saved, loaded elsewhere and three more: the same losses, bit for bit."""
-    options = TrainOptions(steps=6, batch=4, lr=1e-2, warmup=0, bf16=False)
-
-    def clip(step: int) -> Clips:
-        return Clips(np.random.default_rng(step).uniform(-1, 1, (4, 11, *SHAPE)).astype(np.float32))
-
+    options = SIX
     whole = Trainer(system(), options)
     wanted = [whole.train_step(clip(step)) for step in range(6)]
     assert {"stage_0", "stage_2", "rollout", "tracked"} <= wanted[0].keys()
@@ -289,3 +293,19 @@ def test_the_buffer_is_part_of_a_checkpoint(tmp_path: Path) -> None:
     again.load(tmp_path / "checkpoints" / "last")
     got += [again.train_step(clip(step)) for step in range(3, 6)]
     assert got == wanted
+
+
+def test_a_checkpoint_is_of_its_moment(tmp_path: Path) -> None:
+    """It is written while training goes on, and the buffer of rollouts with it: what enters it meanwhile is not in it."""
+    going = Event()
+    trainer = Trainer(system(), SIX)
+    for step in range(2):
+        trainer.train_step(clip(step))
+    before = {name: leaf.clone() for name, leaf in trainer.system.objective.state_dict().items()}
+    with Keeper(tmp_path, Ranks()) as keeper:
+        keeper.pool.submit(going.wait)
+        trainer.save(keeper, {})
+        trainer.train_step(clip(2))
+        going.set()
+    assert any(not torch.equal(leaf, before[name]) for name, leaf in trainer.system.objective.state_dict().items())
+    assert_equal(objective_of(tmp_path / "checkpoints" / "last", 0), before, "the buffer in the checkpoint")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unspool.cli import VERBS
-from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.parser import Parser, rollout_given, rollout_settings, set_threads
 from unspool.cli.progress import Bar, clock, size
 from unspool.cli.sample import figures_of
 from unspool.data import WORLDS, World
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     model = str(_train(options)) if options.size else options.model or "duel-64"
     checkpoint = hub.find(model)
     options.data = options.data or _world_of(checkpoint.config)
-    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    given = rollout_given(options)
     system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
     for warning in check_rollout(system):
         print(warning, file=sys.stderr)

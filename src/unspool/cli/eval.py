@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from unspool.cli import VERBS
-from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.parser import Parser, rollout_given, rollout_settings, set_threads
 from unspool.cli.progress import Bar, Tally
 from unspool.data import WORLDS
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     asked = evaluation.Conditions(
         options.frames, options.context_frames, options.contexts, options.futures, options.real, options.segment, options.seed
     )
-    rollout = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    rollout = rollout_given(options)
     what = evaluation.plan(
         options.models, options.data, options.out, asked, split=options.split, rollout=rollout, bf16=options.bf16,
         export=options.export is not None, windows=options.memory_windows,

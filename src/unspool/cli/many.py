@@ -8,7 +8,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from unspool.cli.parser import set_threads
+from unspool.cli.parser import rollout_given, set_threads
 from unspool.cli.progress import Bar
 from unspool.errors import UserError
 
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     where = device.choose(options.device, ranks.found().here)
     with ranks.joined(where) as who:
         checkpoint = hub.find(options.model)
-        given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+        given = rollout_given(options)
         loaded = hub.load(checkpoint, recipe=options.recipe, device=where)
         system = config.rollout_options(given).apply(loaded)
         if system.drain:
@@ -76,7 +76,9 @@ def _refuse(options: argparse.Namespace) -> None:
     }  # fmt: skip
     if given := next((name for name, value in alone.items() if value), None):
         raise UserError(f"{given} is for one context: leave --clips and torchrun away, or leave {given} away")
+    from unspool.many import MOST
+
     if options.context is None:
         raise UserError("many contexts come from a folder, shards or a world: give --context")
-    if not 1 <= options.clips <= 100_000 or not 1 <= options.slots <= 1024:
-        raise UserError(f"clips is 1 to 100000 and slots 1 to 1024, not {options.clips} and {options.slots}")
+    if not 1 <= options.clips <= MOST or not 1 <= options.slots <= 1024:
+        raise UserError(f"clips is 1 to {MOST} and slots 1 to 1024, not {options.clips} and {options.slots}")

@@ -72,6 +72,11 @@ def rollout_settings(parser: Parser) -> None:
     parser.settings("settings of the rollout", signature(RolloutOptions, "rollout."))
 
 
+def rollout_given(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the rollout, by the names of `RolloutOptions`."""
+    return {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+
+
 def set_threads(count: int | None) -> None:
     """Raises UserError for a number that is not positive."""
     if count is not None:

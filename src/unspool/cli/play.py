@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from unspool.cli import VERBS
-from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.parser import Parser, rollout_given, rollout_settings, set_threads
 from unspool.data import WORLDS
 from unspool.errors import UserError
 
@@ -68,7 +68,7 @@ def _session(options: argparse.Namespace) -> Any:
     from unspool.play.session import Session
 
     checkpoint = hub.find(options.model)
-    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    given = rollout_given(options)
     system = config.rollout_options(given).apply(hub.load(checkpoint, device=device.choose(options.device)))
     if system.drain:
         raise UserError("what is played has no end: leave --rollout.drain away")

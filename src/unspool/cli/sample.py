@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from unspool.cli import VERBS, many
-from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.parser import Parser, rollout_given, rollout_settings, set_threads
 from unspool.cli.progress import Bar, size
 from unspool.data import WORLDS
 from unspool.data.actions import read_actions, seen_in
@@ -155,7 +155,7 @@ def _begin(options: argparse.Namespace, system: Any, checkpoint: Checkpoint) -> 
     if options.actions and not system.model.controls:
         raise UserError("this model takes no actions: leave --actions away, or train one with --controls K")
     fps = checkpoint.config.get("fps")
-    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    given = rollout_given(options)
     if options.rollout_in:
         before = json.loads(notes_of(options.rollout_in).get("rollout", "{}"))
         given = before | given

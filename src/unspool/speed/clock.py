@@ -13,6 +13,7 @@ import torch
 
 from unspool import store
 from unspool.flops import matmul_rate
+from unspool.train.run import hardware
 
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 """Of the square matrices whose products tell what a device can do."""
@@ -61,10 +62,4 @@ def traced(path: Path | None, device: torch.device) -> Iterator[None]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures hold for. A load above that of this process means that they do not count."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-    return {
-        "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "load": os.getloadavg()[0], **gpu,
-    }  # fmt: skip
+    return {**hardware(device), "torch": torch.__version__, "load": os.getloadavg()[0]}

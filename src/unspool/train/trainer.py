@@ -180,15 +180,16 @@ class Trainer:
     def save(self, keeper: Keeper, config: Mapping[str, Any]) -> None:
         """Hand all that the run is to the keeper; all processes do so at the same step."""
         objective = self.system.objective
-        carried = [objective.state_dict()] if isinstance(objective, Stateful) else []
-        all_of_them = self.ranks.gathered({name: leaf.cpu() for name, leaf in carried[0].items()}) if carried else []
+        carried = objective.state_dict() if isinstance(objective, Stateful) else None
+        held = None if carried is None else {name: leaf.to("cpu", copy=True) for name, leaf in carried.items()}
+        objectives = [] if held is None else self.ranks.gathered(held)
         progress = {
             "step": self.step, "usual": self.usual, "ranks": self.ranks.size, "clips": self.rows * self.ranks.size,
             "options": asdict(self.options),
         }  # fmt: skip
         codec = {f"codec.{name}": p.detach() for name, p in self.system.codec.named_parameters()}
         keeper.keep(
-            self.step, self._parts(), all_of_them, {"config": dict(config), "progress": progress}, codec,
+            self.step, self._parts(), objectives, {"config": dict(config), "progress": progress}, codec,
             bool(self.spread.parts),
         )  # fmt: skip
 

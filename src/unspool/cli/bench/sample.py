@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unspool.cli.bench import VERBS
-from unspool.cli.parser import Parser, rollout_settings, set_threads
+from unspool.cli.parser import Parser, rollout_given, rollout_settings, set_threads
 from unspool.cli.progress import Bar, size
 from unspool.errors import UserError
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     if options.profile:
         store.check_writable(options.profile)
     set_threads(options.threads)
-    given = {name.removeprefix("rollout."): value for name, value in options.overrides.items()}
+    given = rollout_given(options)
     loaded = hub.load(hub.find(options.model), device=device.choose(options.device))
     system = config.rollout_options(given).apply(loaded)
     if options.bf16:
