@@ -26,7 +26,9 @@ def board(run: Path, step: int) -> Iterator[Board]:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise UserError("--train.tensorboard needs tensorboardX: pip install 'unspool[tensorboard]'") from None
-    with SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None) as writer:
+    purge = step + 1 if step else None
+    # Files are named by the second: one that goes on at once must not fall on the file it goes on from.
+    with SummaryWriter(str(run / "tensorboard"), purge_step=purge, filename_suffix=f".{step}") as writer:
 
         def tell(step: int, figures: Mapping[str, float]) -> None:
             for name, value in figures.items():
